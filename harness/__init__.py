@@ -1,0 +1,262 @@
+"""Find the ``<tool-calls>`` blocks a language model wrote, run them in a sandbox, and carry their tool calls.
+
+::
+
+    from harness import Harness, tool
+
+    @tool
+    async def add(a: int, b: int) -> int:
+        return a + b
+
+    async with Harness(tools=[add]) as harness:
+        outcome = await harness.run("<tool-calls>await tools.add({a: 1, b: 2})</tool-calls>")
+
+The names below are the public ones. They are loaded when first used, so that importing this package costs next to
+nothing, and so that the process that forks workers can import its own few modules and nothing else.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.approvals.bridge import ApprovalBridge
+    from harness.approvals.decision import Approver, Decision
+    from harness.approvals.terminal import TerminalApprover
+    from harness.context import ExecutionContext
+    from harness.detector import Detector, detect, extract_scripts, has_blocks, validate
+    from harness.errors import (
+        ApprovalDeniedError,
+        ApprovalError,
+        ApprovalTimeoutError,
+        ApprovalUnavailableError,
+        BannedIdentifierError,
+        BlockAttributeError,
+        ConcurrencyLimitError,
+        DetachedPromiseError,
+        ErrorCategory,
+        ErrorInfo,
+        HarnessError,
+        HarnessInternalError,
+        ReturnValueTooLargeError,
+        ScriptCancelledError,
+        ScriptDeadlockError,
+        ScriptError,
+        ScriptMemoryError,
+        ScriptRuntimeError,
+        ScriptStackError,
+        ScriptSyntaxError,
+        ScriptTimeoutError,
+        ScriptTooLargeError,
+        SerializationError,
+        ToolBudgetExceededError,
+        ToolCancelledError,
+        ToolError,
+        ToolExecutionError,
+        ToolNotFoundError,
+        ToolTimeoutError,
+        ToolValidationError,
+        UsageError,
+        WorkerCrashedError,
+        extract_error_info,
+        is_retryable,
+    )
+    from harness.limits import Limits
+    from harness.model import (
+        ApprovalNote,
+        ApprovalRequest,
+        Block,
+        CallRecord,
+        CallStatus,
+        Diagnostic,
+        Execution,
+        ExecutionMode,
+        ExecutionStatus,
+        Ignored,
+        LogEntry,
+        Metrics,
+        Outcome,
+        Plan,
+        PlanStep,
+        ProgressEvent,
+        Script,
+        ScriptInfo,
+        Segment,
+        Severity,
+        Span,
+        Text,
+        Unclosed,
+    )
+    from harness.parser import Parser
+    from harness.pipeline import Harness, HarnessStatus
+    from harness.tools.function import FunctionTool
+    from harness.tools.registry import Tool, ToolRegistry, tool
+    from harness.tools.tool import ToolContext
+
+_MODULES = {
+    "harness.approvals.bridge": ["ApprovalBridge"],
+    "harness.approvals.decision": ["Approver", "Decision"],
+    "harness.approvals.terminal": ["TerminalApprover"],
+    "harness.context": ["ExecutionContext"],
+    "harness.detector": ["Detector", "detect", "extract_scripts", "has_blocks", "validate"],
+    "harness.errors": [
+        "ApprovalDeniedError",
+        "ApprovalError",
+        "ApprovalTimeoutError",
+        "ApprovalUnavailableError",
+        "BannedIdentifierError",
+        "BlockAttributeError",
+        "ConcurrencyLimitError",
+        "DetachedPromiseError",
+        "ErrorCategory",
+        "ErrorInfo",
+        "HarnessError",
+        "HarnessInternalError",
+        "ReturnValueTooLargeError",
+        "ScriptCancelledError",
+        "ScriptDeadlockError",
+        "ScriptError",
+        "ScriptMemoryError",
+        "ScriptRuntimeError",
+        "ScriptStackError",
+        "ScriptSyntaxError",
+        "ScriptTimeoutError",
+        "ScriptTooLargeError",
+        "SerializationError",
+        "ToolBudgetExceededError",
+        "ToolCancelledError",
+        "ToolError",
+        "ToolExecutionError",
+        "ToolNotFoundError",
+        "ToolTimeoutError",
+        "ToolValidationError",
+        "UsageError",
+        "WorkerCrashedError",
+        "extract_error_info",
+        "is_retryable",
+    ],
+    "harness.limits": ["Limits"],
+    "harness.model": [
+        "ApprovalNote",
+        "ApprovalRequest",
+        "Block",
+        "CallRecord",
+        "CallStatus",
+        "Diagnostic",
+        "Execution",
+        "ExecutionMode",
+        "ExecutionStatus",
+        "Ignored",
+        "LogEntry",
+        "Metrics",
+        "Outcome",
+        "Plan",
+        "PlanStep",
+        "ProgressEvent",
+        "Script",
+        "ScriptInfo",
+        "Segment",
+        "Severity",
+        "Span",
+        "Text",
+        "Unclosed",
+    ],
+    "harness.parser": ["Parser"],
+    "harness.pipeline": ["Harness", "HarnessStatus"],
+    "harness.tools.function": ["FunctionTool"],
+    "harness.tools.registry": ["Tool", "ToolRegistry", "tool"],
+    "harness.tools.tool": ["ToolContext"],
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "ApprovalBridge",
+    "ApprovalDeniedError",
+    "ApprovalError",
+    "ApprovalNote",
+    "ApprovalRequest",
+    "ApprovalTimeoutError",
+    "ApprovalUnavailableError",
+    "Approver",
+    "BannedIdentifierError",
+    "Block",
+    "BlockAttributeError",
+    "CallRecord",
+    "CallStatus",
+    "ConcurrencyLimitError",
+    "Decision",
+    "DetachedPromiseError",
+    "Detector",
+    "Diagnostic",
+    "ErrorCategory",
+    "ErrorInfo",
+    "Execution",
+    "ExecutionContext",
+    "ExecutionMode",
+    "ExecutionStatus",
+    "FunctionTool",
+    "Harness",
+    "HarnessError",
+    "HarnessInternalError",
+    "HarnessStatus",
+    "Ignored",
+    "Limits",
+    "LogEntry",
+    "Metrics",
+    "Outcome",
+    "Parser",
+    "Plan",
+    "PlanStep",
+    "ProgressEvent",
+    "ReturnValueTooLargeError",
+    "Script",
+    "ScriptCancelledError",
+    "ScriptDeadlockError",
+    "ScriptError",
+    "ScriptInfo",
+    "ScriptMemoryError",
+    "ScriptRuntimeError",
+    "ScriptStackError",
+    "ScriptSyntaxError",
+    "ScriptTimeoutError",
+    "ScriptTooLargeError",
+    "Segment",
+    "SerializationError",
+    "Severity",
+    "Span",
+    "TerminalApprover",
+    "Text",
+    "Tool",
+    "ToolBudgetExceededError",
+    "ToolCancelledError",
+    "ToolContext",
+    "ToolError",
+    "ToolExecutionError",
+    "ToolNotFoundError",
+    "ToolRegistry",
+    "ToolTimeoutError",
+    "ToolValidationError",
+    "Unclosed",
+    "UsageError",
+    "WorkerCrashedError",
+    "detect",
+    "extract_error_info",
+    "extract_scripts",
+    "has_blocks",
+    "is_retryable",
+    "tool",
+    "validate",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,145 @@
+"""What the stages say of one execution, put together."""
+
+from __future__ import annotations
+
+from harness.context import ProgressGate
+from harness.errors import ErrorInfo
+from harness.model import (
+    CallRecord,
+    CallStatus,
+    Diagnostic,
+    Execution,
+    ExecutionStatus,
+    Metrics,
+    Plan,
+    PlanStep,
+    Script,
+    ScriptInfo,
+    Severity,
+)
+from harness.runtime.job import Result
+from harness.tools.facade import CallFacade
+
+__all__ = ["assemble"]
+
+_APPLIED = (CallStatus.OK, CallStatus.IN_DOUBT)
+
+
+def assemble(
+    script: Script,
+    execution_id: str,
+    result: Result,
+    *,
+    calls: CallFacade | None,
+    gate: ProgressGate,
+    dry_run: bool,
+) -> Execution:
+    """The execution of a script that ran, or was planned. ``calls`` is None if it never came to any."""
+    records = calls.records() if calls is not None else ()
+    plan = _plan(result, records, calls) if dry_run else None
+    error, reason = result.error, None
+    if plan is not None and not plan.complete and error is not None:
+        # What a script does with a made-up value says nothing of what it would do with a real one.
+        reason, error = f"plan incomplete: {error.message}", None
+    status = ExecutionStatus.OK if plan is None else ExecutionStatus.PLANNED
+    if result.terminated is not None:
+        status, reason = ExecutionStatus.TERMINATED, result.terminated
+    elif result.cancelled is not None and error is not None:
+        status, reason = ExecutionStatus.CANCELLED, result.cancelled
+    elif error is not None:
+        status = ExecutionStatus.ERROR
+    return Execution(
+        id=execution_id,
+        script=ScriptInfo(id=script.attributes.id, sha256=script.sha256, mode=str(script.mode), span=script.span),
+        status=status,
+        reason=reason,
+        value=result.value if status is ExecutionStatus.OK else None,
+        error=None if error is None else _with_applied(error, records),
+        logs=tuple(result.logs),
+        progress=tuple(result.progress),
+        calls=records,
+        diagnostics=(*script.diagnostics, *result.diagnostics, *_dropped(result, calls, gate)),
+        plan=plan,
+        metrics=Metrics(
+            wall_ms=result.wall_ms,
+            cpu_ms=result.cpu_ms,
+            approval_ms=result.approval_ms,
+            tool_ms=round(sum(record.duration_ms or 0.0 for record in records), 3),
+            frames=result.frames,
+            memory_bytes=result.heap_bytes,
+        ),
+    )
+
+
+def _plan(result: Result, records: tuple[CallRecord, ...], calls: CallFacade | None) -> Plan:
+    steps = tuple(
+        PlanStep(
+            seq=record.seq,
+            tool=record.tool,
+            args=record.args,
+            needs_approval=calls is not None and calls.needed_approval(record.seq),
+            line=record.line,
+        )
+        for record in records
+        if record.status is CallStatus.PLANNED
+    )
+    return Plan(steps=steps, complete=result.looked_at is None, incomplete_from=result.looked_at)
+
+
+def _with_applied(error: ErrorInfo, records: tuple[CallRecord, ...]) -> ErrorInfo:
+    """A script that failed says which of its calls took effect all the same, or may have."""
+    applied: list[int] = [record.seq for record in records if record.status in _APPLIED and not _was_answered(record)]
+    if not applied:
+        return error
+    return error.model_copy(update={"details": {**error.details, "applied_calls": applied}})
+
+
+def _was_answered(record: CallRecord) -> bool:
+    """Whether a person gave the result, so that the tool was never called."""
+    return record.approval is not None and record.approval.decision == "answered"
+
+
+def _dropped(result: Result, calls: CallFacade | None, gate: ProgressGate) -> list[Diagnostic]:
+    """What was cut or counted instead of kept."""
+    found = []
+    if result.dropped_log_lines:
+        found.append(
+            Diagnostic(
+                code="logs_cut",
+                severity=Severity.WARNING,
+                message=f"The log was full (log_bytes): {result.dropped_log_lines} lines were cut or left out, "
+                f"{result.dropped_log_bytes:,} bytes in all.",
+                details={"lines": result.dropped_log_lines, "bytes": result.dropped_log_bytes},
+            )
+        )
+    dropped = {**gate.dropped, **({"flood": result.dropped_progress} if result.dropped_progress else {})}
+    if dropped:
+        found.append(
+            Diagnostic(
+                code="progress_dropped",
+                severity=Severity.INFO,
+                message=f"{sum(dropped.values())} progress events were left out (progress_interval, "
+                "max_progress_events).",
+                details={**dropped},
+            )
+        )
+    if result.refused_calls:
+        found.append(
+            Diagnostic(
+                code="calls_refused",
+                severity=Severity.WARNING,
+                message=f"{result.refused_calls} calls were refused, since too many were unsettled at the same time "
+                "(max_pending_calls, frame_bytes); they are not listed.",
+                details={"calls": result.refused_calls},
+            )
+        )
+    if calls is not None and calls.unrecorded:
+        found.append(
+            Diagnostic(
+                code="calls_unrecorded",
+                severity=Severity.WARNING,
+                message=f"{calls.unrecorded} refused calls are counted, but not listed one by one.",
+                details={"calls": calls.unrecorded},
+            )
+        )
+    return found

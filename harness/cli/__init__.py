@@ -1,0 +1,13 @@
+"""The command line. ``harness.cli:main`` is its entry point."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line with ``sys.argv``; always ends in ``SystemExit``."""
+    # Imported here, so that importing ``harness.cli`` costs nothing.
+    from harness.cli.app import run  # noqa: PLC0415
+
+    run()

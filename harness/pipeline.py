@@ -1,0 +1,350 @@
+"""The harness: the one place that knows every stage."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from types import NoneType
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.approvals.bridge import ApprovalBridge
+from harness.approvals.decision import Approver
+from harness.context import ExecutionContext, merge_limits
+from harness.errors import UsageError
+from harness.inspection import inspect_text
+from harness.limits import Limits
+from harness.model import Diagnostic, Outcome
+from harness.parser import Parser
+from harness.redaction import Redactor
+from harness.run import Mode, Run, Settings
+from harness.runtime.adapter import PoolStatus
+from harness.runtime.runtime import Isolation, Runtime
+from harness.sync import Portal, in_event_loop, run_alone
+from harness.tools.registry import Tool, ToolRegistry, ToolStatistics
+
+__all__ = ["Harness", "HarnessStatus"]
+
+Result = TypeVar("Result")
+ModeChoice = Mode | Callable[[ExecutionContext], Mode | Awaitable[Mode]]
+
+
+class HarnessStatus(BaseModel):
+    """What a harness is doing right now."""
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    open: bool
+    isolation: Isolation
+    executions: tuple[str, ...]
+    """Ids of the executions that run."""
+    pending_approvals: int
+    workers: PoolStatus | None
+    """None while the harness is closed."""
+    tools: dict[str, ToolStatistics]
+
+
+class Harness:
+    """Runs the ``<tool-calls>`` blocks of a text.
+
+    ::
+
+        async with Harness(tools=[refund], approver=ask) as harness:
+            outcome = await harness.run(text)
+
+    As a context manager (``async with``, or ``with`` and `run_sync`) it keeps its workers from one run to the next.
+    Without, every run starts and ends its own.
+
+    tools
+        Tools, functions decorated with `tool`, or a `ToolRegistry`.
+    limits
+        `Limits`, or a mapping of the ones to change.
+    mode
+        ``"enabled"``; ``"dry-run"`` plans the calls and makes none; ``"disabled"`` runs nothing. Or a function, sync or
+        async, that gets the run's context and returns one of these.
+    approver
+        Who is asked for tools that need approval: a function of an `ApprovalRequest` that returns a `Decision`, sync or
+        async, or an object with such a method ``decide``. Without one, such calls fail.
+    isolation
+        ``"process"``: a fresh process for every execution. ``"shared"``: one process for the executions of one trust
+        domain, one after another. ``"thread"``: a thread of this process, for trusted scripts only, since a script
+        there cannot be killed and is held back by the VM alone.
+    seed
+        Makes ``Math.random`` of every run repeat. By default each execution is seeded at random.
+    continue_on_error
+        Whether the blocks behind one that failed at run time still run. One that does not parse always stops them.
+    accept_fenced, skip_thinking
+        Whether blocks inside fenced Markdown code count, and whether those inside ``<think>`` do not.
+    secrets
+        Strings that are masked wherever something is displayed.
+
+    Raises `UsageError` for arguments that cannot be used.
+    """
+
+    def __init__(
+        self,
+        tools: ToolRegistry | Iterable[Tool | Callable[..., Any]] | None = None,
+        *,
+        limits: Limits | Mapping[str, Any] | None = None,
+        mode: ModeChoice = "enabled",
+        approver: Approver | None = None,
+        isolation: Isolation = "process",
+        seed: int | None = None,
+        continue_on_error: bool = False,
+        accept_fenced: bool = False,
+        skip_thinking: bool = False,
+        secrets: Iterable[str] = (),
+    ) -> None:
+        if isolation not in ("process", "shared", "thread"):
+            raise UsageError(f"isolation is 'process', 'shared' or 'thread', not {isolation!r}.")
+        if not callable(mode):
+            _check_mode(mode)
+        if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+            raise UsageError(f"seed is an integer or None, not {seed!r}.")
+        self.tools = _registry(tools)
+        """The registry; its ``statistics()`` tell what was called."""
+        self.limits = merge_limits(Limits(), limits)
+        self.approvals = ApprovalBridge(approver)
+        """What waits for a person: ``pending()``, ``cancel(request_id)``, ``cancel_all()``, ``statistics``."""
+        self._mode = mode
+        self._isolation: Isolation = isolation
+        self._parser = Parser(limits=self.limits)
+        self._settings = Settings(
+            registry=self.tools,
+            limits=self.limits,
+            parser=self._parser,
+            approvals=self.approvals,
+            redactor=Redactor(secrets=secrets),
+            seed=seed,
+            continue_on_error=continue_on_error,
+            accept_fenced=accept_fenced,
+            skip_thinking=skip_thinking,
+        )
+        self._runtime: Runtime | None = None
+        self._portal: Portal | None = None
+        self._pid = os.getpid()
+
+    # ── opening and closing ──────────────────────────────────────────────────────────────────────────────────────
+
+    async def __aenter__(self) -> Self:
+        self._check_process()
+        if self._runtime is not None:
+            raise UsageError("This Harness is open already; one `async with` serves any number of concurrent runs.")
+        runtime = Runtime(self._isolation, self.limits)
+        await runtime.open()
+        self._runtime = runtime
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End what still runs and give everything back. Idempotent."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None:
+            self.approvals.cancel_all("the harness was closed")
+            await runtime.aclose()
+
+    def __enter__(self) -> Self:
+        if in_event_loop():
+            raise UsageError("There is a running event loop: write `async with Harness(…)` instead of `with`.")
+        portal = Portal()
+        try:
+            portal.call(self.__aenter__)
+        except BaseException:
+            portal.close()
+            raise
+        self._portal = portal
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What leaving a ``with`` block does. Idempotent."""
+        portal, self._portal = self._portal, None
+        # In a fork of the process that opened it, the thread is not there, and nothing in it is this process's to end.
+        if portal is not None and self._pid == os.getpid():
+            try:
+                portal.call(self.aclose)
+            finally:
+                portal.close()
+
+    # ── running ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def run(
+        self,
+        text: str,
+        *,
+        context: ExecutionContext | Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
+        trust_domain: str | None = None,
+    ) -> Coroutine[Any, Any, Outcome]:
+        """Run the blocks of ``text``, one assistant message, in order; whatever becomes of them is in the outcome.
+
+        ``context`` says for whom (``conversation_id``, ``session_id``, ``user_id``, ``metadata``), ``inputs`` is what
+        the scripts find as ``context.inputs``, ``limits`` changes some of the Harness's own for this run.
+        ``trust_domain`` names those whose scripts may use one worker one after another; by default the session or
+        conversation, else only the blocks of this text.
+
+        Raises `UsageError` for arguments that cannot be used, and outside an event loop.
+        """
+        if not in_event_loop():
+            raise UsageError(
+                "No event loop is running: call `harness.run_sync(text)` here, or `await` run in a coroutine."
+            )
+        return self._run(text, context, inputs, limits, trust_domain)
+
+    def run_sync(
+        self,
+        text: str,
+        *,
+        context: ExecutionContext | Mapping[str, Any] | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        limits: Limits | Mapping[str, Any] | None = None,
+        trust_domain: str | None = None,
+    ) -> Outcome:
+        """`run`, from code without an event loop.
+
+        Inside ``with Harness(…)`` it uses what that keeps open; alone it opens and closes everything.
+        """
+        return self._call_sync(self._run, text, context, inputs, limits, trust_domain)
+
+    async def _run(
+        self,
+        text: str,
+        context: ExecutionContext | Mapping[str, Any] | None,
+        inputs: Mapping[str, Any] | None,
+        limits: Limits | Mapping[str, Any] | None,
+        trust_domain: str | None,
+    ) -> Outcome:
+        self._check_process()
+        _check_text(text)
+        if trust_domain is not None and not isinstance(trust_domain, str):
+            raise UsageError(f"trust_domain is a string or None, not {trust_domain!r}.")
+        given = self._context(context, inputs, limits)
+        mode = self._mode
+        if callable(mode):
+            chosen = mode(given)
+            mode = await chosen if inspect.isawaitable(chosen) else chosen
+        run = Run(self._settings, given, _check_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
+        if self._runtime is not None:
+            return await run.outcome(text, self._runtime)
+        runtime = Runtime(self._isolation, self.limits)
+        if not run.needs_runtime:
+            return await run.outcome(text, runtime)
+        try:
+            await runtime.open()
+            return await run.outcome(text, runtime)
+        finally:
+            await runtime.aclose()
+
+    def _context(
+        self,
+        context: ExecutionContext | Mapping[str, Any] | None,
+        inputs: Mapping[str, Any] | None,
+        limits: Limits | Mapping[str, Any] | None,
+    ) -> ExecutionContext:
+        if not isinstance(context, (ExecutionContext, Mapping, NoneType)):
+            raise UsageError(f"context is an ExecutionContext or a dict of its fields, not {context!r}.")
+        given = dict(context.model_dump(exclude_unset=True) if isinstance(context, ExecutionContext) else context or {})
+        own = given.pop("limits", None)
+        given["limits"] = merge_limits(merge_limits(self.limits, own), limits)
+        if inputs is not None:
+            given["inputs"] = inputs
+        try:
+            return ExecutionContext.model_validate(given)
+        except ValidationError as error:
+            problems = "; ".join(
+                f"{'.'.join(map(str, item['loc'])) or 'context'}: {item['msg']}"
+                for item in error.errors(include_url=False, include_context=False, include_input=False)
+            )
+            raise UsageError(f"The context cannot be used: {problems}.") from None
+
+    # ── checking, watching, cancelling ───────────────────────────────────────────────────────────────────────────
+
+    async def check(self, text: str) -> list[Diagnostic]:
+        """Everything that is wrong with ``text`` and its scripts, found without running anything.
+
+        The engine itself compiles each script, in a worker in which no tool is live. Lines and columns are those of
+        ``text``.
+        """
+        self._check_process()
+        _check_text(text)
+        if self._runtime is not None:
+            return await inspect_text(text, self._settings, self._runtime)
+        runtime = Runtime(self._isolation, self.limits)
+        try:
+            await runtime.open()
+            return await inspect_text(text, self._settings, runtime)
+        finally:
+            await runtime.aclose()
+
+    def check_sync(self, text: str) -> list[Diagnostic]:
+        """`check`, from code without an event loop."""
+        return self._call_sync(self.check, text)
+
+    def cancel(self, execution_id: str | None = None, reason: str = "the host asked for it") -> int:
+        """Cancel one execution, or all that run; how many there were. They end at once, in a tight loop too.
+
+        Belongs to the thread of the event loop; other threads go through ``loop.call_soon_threadsafe``.
+        """
+        return 0 if self._runtime is None else self._runtime.cancel(execution_id, reason)
+
+    def get_status(self) -> HarnessStatus:
+        """What it is doing right now."""
+        runtime = self._runtime
+        return HarnessStatus(
+            open=runtime is not None,
+            isolation=self._isolation,
+            executions=() if runtime is None else runtime.running(),
+            pending_approvals=len(self.approvals.pending()),
+            workers=None if runtime is None else runtime.status(),
+            tools=self.tools.statistics(),
+        )
+
+    # ── helpers ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _call_sync(self, function: Callable[..., Coroutine[Any, Any, Result]], *args: Any) -> Result:
+        self._check_process()
+        if in_event_loop():
+            raise UsageError("There is a running event loop here: `await harness.run(text)` instead of run_sync.")
+        if self._portal is not None:
+            return self._portal.call(function, *args)
+        if self._runtime is not None:
+            raise UsageError(
+                "This Harness was opened with `async with`; in code without an event loop open one with `with Harness(…)`."
+            )
+        return run_alone(function, *args)
+
+    def _check_process(self) -> None:
+        if self._pid != os.getpid():
+            raise UsageError(
+                "This Harness was made in another process, of which this one is a fork. Make one Harness in each "
+                "process, after the fork (in a prefork server: when the worker starts)."
+            )
+
+
+def _registry(tools: object) -> ToolRegistry:
+    if isinstance(tools, ToolRegistry):
+        return tools
+    if isinstance(tools, Tool) or callable(tools):
+        raise UsageError("tools is a list, also of a single tool: tools=[…].")
+    if tools is not None and (isinstance(tools, (str, bytes)) or not isinstance(tools, Iterable)):
+        raise UsageError(f"tools is a list of tools or a ToolRegistry, not {tools!r}.")
+    return ToolRegistry(tools or ())
+
+
+def _check_text(text: object) -> None:
+    if not isinstance(text, str):
+        raise UsageError(f"The text is a str, not {type(text).__name__}.")
+
+
+def _check_mode(mode: object) -> Mode:
+    if mode not in ("enabled", "dry-run", "disabled"):
+        raise UsageError(f"mode is 'enabled', 'dry-run' or 'disabled', or a function that returns one, not {mode!r}.")
+    return mode

@@ -1,0 +1,264 @@
+"""What must not be shown.
+
+Two questions are kept apart. What a *person* is shown of a call (an approval, a record, a log) goes through
+`Redactor.arguments`: values under a sensitive name are masked, long collections are cut with a count. What the
+*text of an exception* may say goes through `scrub_text`, which also hides paths of the host, since such text was
+written for a developer and ends up in front of a model.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import JsonValue
+
+from harness.errors import UsageError
+
+__all__ = ["MASK", "Redactor", "find_mask", "is_sensitive", "scrub_text", "visible"]
+
+MASK = "[REDACTED]"
+
+MAX_ITEMS = 10
+"""Items of an array that are shown."""
+MAX_KEYS = 50
+"""Members of an object that are shown."""
+MAX_STRING = 2_000
+"""Characters of a string that are shown."""
+MAX_DEPTH = 20
+"""Nesting that is shown."""
+MIN_SECRET = 4
+"""Characters a registered secret must have."""
+_MAX_NAME = 512
+"""Characters of a name that are looked at."""
+_SCRUB_WINDOW = 8_000
+"""Characters of an exception's text that are looked at; far more than is ever kept."""
+
+SENSITIVE_WORDS = frozenset(
+    [
+        "password",
+        "passwords",
+        "passwd",
+        "pwd",
+        "passphrase",
+        "passcode",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "key",
+        "keys",
+        "apikey",
+        "auth",
+        "oauth",
+        "authorization",
+        "credential",
+        "credentials",
+        "cookie",
+        "cookies",
+        "jwt",
+        "accesstoken",
+        "refreshtoken",
+        "authtoken",
+        "apitoken",
+        "secretkey",
+        "privatekey",
+        "accesskey",
+        "clientsecret",
+    ]
+)
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+")
+
+_CUT_MARK = re.compile(r"… [0-9,]+ more\b")
+
+# Shapes that are a credential wherever they stand. Each is anchored at a literal and either ends where its characters
+# end or, where something must follow, cannot start again inside itself: so a search is linear.
+_TOKEN_SHAPES = re.compile(
+    r"""
+    \b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}
+    | \bgh[pousr]_[A-Za-z0-9]{20,}
+    | \bgithub_pat_[A-Za-z0-9_]{20,}
+    | \bglpat-[A-Za-z0-9_-]{16,}
+    | \b(?:AKIA|ASIA)[A-Z0-9]{16}\b
+    | \bAIza[A-Za-z0-9_-]{35}
+    | \bxox[a-z]-[A-Za-z0-9-]{10,}
+    | \b(?:npm|hf)_[A-Za-z0-9]{20,}
+    | \bpypi-[A-Za-z0-9_-]{20,}
+    | (?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*
+    | -----BEGIN\ [A-Z ]{0,40}PRIVATE\ KEY-----(?:(?!-----END)[\s\S])*(?:-----END[A-Z ]{0,60}-----)?
+    """,
+    re.VERBOSE,
+)
+_USERINFO = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\s/@'\"]{1,256}@")
+_BEARER = re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
+_HEADER = re.compile(r"\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s{0,4}[:=]\s{0,4})[^\r\n]+", re.IGNORECASE)
+_PAIR = re.compile(
+    r"""(?<![\w-])(?P<name>[A-Za-z_][\w-]{0,80})(?P<glue>["']?\s{0,4}[:=]\s{0,4})(?P<value>"[^"]*"|'[^']*'|[^\s,;&)}\]]+)"""
+)
+_ERROR_NAME = re.compile(r"(?:Error|Exception|Warning)$")
+_QUOTED_PATH = re.compile(r"""(['"])(?:/|~/|[A-Za-z]:[\\/]|\\\\)[^'"\r\n]*\1""")
+_PATH = re.compile(
+    r"""(?<![\w:/.~\\-])(?:~?/[^\s/'"<>|,;:)\]}]+(?:/[^\s/'"<>|,;:)\]}]*)*|[A-Za-z]:\\[^\s'"<>|,;)]*|\\\\[^\s'"<>|,;)]+)"""
+)
+_ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
+
+
+def is_sensitive(name: str) -> bool:
+    """Whether a name says that its value is a credential.
+
+    Whole words in snake, kebab or camel case count: ``api_key`` and ``accessToken``, but not ``author`` or ``monkey``.
+    """
+    return _is_sensitive(name[:_MAX_NAME])
+
+
+# The same few names come with every call.
+@functools.lru_cache(maxsize=4096)
+def _is_sensitive(name: str) -> bool:
+    if name.lower() in SENSITIVE_WORDS:
+        return True
+    return any(word.lower() in SENSITIVE_WORDS for word in _WORD.findall(name))
+
+
+def find_mask(value: JsonValue, path: str = "$") -> str | None:
+    """Where ``value`` holds something that only a redacted display contains: a mask, or the mark of a cut."""
+    pending: list[tuple[str, Any]] = [(path, value)]
+    while pending:
+        place, item = pending.pop()
+        if isinstance(item, str):
+            if MASK in item or _CUT_MARK.search(item):
+                return place
+        elif isinstance(item, Mapping):
+            for name, member in item.items():
+                if _CUT_MARK.search(name):
+                    return place
+                pending.append((f"{place}.{name}", member))
+        elif isinstance(item, Sequence):
+            pending.extend((f"{place}[{index}]", member) for index, member in enumerate(item))
+    return None
+
+
+class Redactor:
+    """Hides credentials in what is displayed; ``secrets`` are texts to remove wherever they stand.
+
+    Raises `UsageError` for a secret that is no string, or shorter than 4 characters, which would blank out ordinary
+    text.
+    """
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms: set[str] = set()
+        if isinstance(secrets, str) or not isinstance(secrets, Iterable):
+            raise UsageError("secrets is a list of strings: secrets=[…].")
+        for secret in secrets:
+            if not isinstance(secret, str):
+                # It is not shown, since it may be a secret all the same.
+                raise UsageError(f"A registered secret is a string, not {type(secret).__name__}.")
+            if len(secret) < MIN_SECRET:
+                raise UsageError(f"A registered secret needs at least {MIN_SECRET} characters; leave shorter ones out.")
+            # Inside text that is already JSON, quotes and backslashes of a secret stand escaped.
+            forms |= {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+        longest_first = sorted(forms, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def secrets(self, text: str) -> str:
+        """``text`` without the registered secrets."""
+        return text if self._secrets is None else self._secrets.sub(MASK, text)
+
+    def text(self, text: str) -> str:
+        """``text`` without registered secrets and without anything that has the shape of a credential.
+
+        Pairs such as ``token=…`` are left alone: in a text that a model wrote they could be put in front of
+        anything, to hide it from the person who is asked to approve it.
+        """
+        return _TOKEN_SHAPES.sub(MASK, self.secrets(text))
+
+    def arguments(self, value: JsonValue) -> JsonValue:
+        """A copy of ``value`` for display.
+
+        Masked under sensitive names. Arrays are cut at 10 items, objects at 50 members, strings at 2,000 characters
+        and nesting at 20 levels; what was left out is counted in its place.
+        """
+        return self._show(value, MAX_DEPTH)
+
+    def masked(self, value: JsonValue) -> JsonValue:
+        """A copy of ``value`` with sensitive values and registered secrets masked and nothing cut."""
+        if isinstance(value, str):
+            return self.secrets(value)
+        if isinstance(value, dict):
+            return {
+                self.secrets(name): MASK if item is not None and is_sensitive(name) else self.masked(item)
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.masked(item) for item in value]
+        return value
+
+    def _show(self, value: JsonValue, depth: int) -> JsonValue:
+        if isinstance(value, str):
+            shown = self.text(value)
+            cut = len(shown) - MAX_STRING
+            return f"{shown[:MAX_STRING]}… {cut:,} more characters" if cut > 0 else shown
+        if isinstance(value, (dict, list)) and value and depth == 0:
+            return f"[… {len(value):,} more]"
+        if isinstance(value, dict):
+            shown_members: dict[str, JsonValue] = {}
+            for count, (name, item) in enumerate(value.items()):
+                if count == MAX_KEYS:
+                    shown_members[f"… {len(value) - MAX_KEYS:,} more"] = None
+                    break
+                hidden = item is not None and is_sensitive(name)
+                shown_members[self.text(name)] = MASK if hidden else self._show(item, depth - 1)
+            return shown_members
+        if isinstance(value, list):
+            items = [self._show(item, depth - 1) for item in value[:MAX_ITEMS]]
+            if len(value) > MAX_ITEMS:
+                items.append(f"… {len(value) - MAX_ITEMS:,} more")
+            return items
+        return value
+
+
+_NO_SECRETS = Redactor()
+
+
+def _scrub_pair(match: re.Match[str]) -> str:
+    name = match["name"]
+    if not is_sensitive(name) or _ERROR_NAME.search(name) or match["value"].startswith(MASK[:-1]):
+        return match[0]
+    return f"{name}{match['glue']}{MASK}"
+
+
+def scrub_text(text: str, redactor: Redactor | None = None, *, limit: int = 500) -> str:
+    """The text of an exception without credentials and without paths or addresses of the host.
+
+    At most ``limit`` characters are kept; the text then says how many were cut.
+    """
+    window = text[:_SCRUB_WINDOW]
+    window = (redactor or _NO_SECRETS).text(window)
+    window = _USERINFO.sub(rf"\g<1>{MASK}@", window)
+    window = _HEADER.sub(rf"\g<1>\g<2>{MASK}", window)
+    window = _BEARER.sub(rf"\g<1> {MASK}", window)
+    window = _PAIR.sub(_scrub_pair, window)
+    window = _QUOTED_PATH.sub(r"\g<1>[path]\g<1>", window)
+    window = _PATH.sub("[path]", window)
+    window = _ADDRESS.sub("0x…", window)
+    cut = max(len(window) - limit, 0) + len(text[_SCRUB_WINDOW:])
+    return f"{window[:limit]}… ({cut:,} characters cut)" if cut else window
+
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"})
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""``text`` with every control, format and bidirectional character written as ``\u{…}``, except those in ``keep``.
+
+    So a terminal is never steered by what it shows, and two texts that look alike are not different.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char if char in keep or char == " " or unicodedata.category(char) not in _INVISIBLE else f"\\u{{{ord(char):x}}}"
+        for char in text
+    )

@@ -1,0 +1,110 @@
+"""The clocks of one execution: wall time with pauses, the script's own time, and its timers."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import time
+
+import anyio
+
+__all__ = ["ExecutionClock", "Timers"]
+
+
+class ExecutionClock:
+    """Wall time since the start, without the stretches in which it was paused.
+
+    ``scope.deadline`` follows it: the scope is cancelled once ``wall_time`` seconds have passed unpaused.
+    """
+
+    def __init__(self, wall_time: float, scope: anyio.CancelScope, *, epoch_ms: int | None = None) -> None:
+        self._wall_time = wall_time
+        self._scope = scope
+        self._started = anyio.current_time()
+        self._paused_since: float | None = None
+        self._paused = 0.0
+        self._epoch_ms = int(time.time() * 1000) if epoch_ms is None else epoch_ms
+        self._last_now = self._epoch_ms
+        scope.deadline = self._started + wall_time
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start, pauses excluded."""
+        until = anyio.current_time() if self._paused_since is None else self._paused_since
+        return until - self._started - self._paused
+
+    @property
+    def paused_for(self) -> float:
+        """Seconds spent paused."""
+        now = 0.0 if self._paused_since is None else anyio.current_time() - self._paused_since
+        return self._paused + now
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still now."""
+        return self._paused_since is not None
+
+    @property
+    def epoch_ms(self) -> int:
+        """The script's clock when it started: milliseconds since the epoch."""
+        return self._epoch_ms
+
+    def pause(self) -> None:
+        """Stand still until `resume`."""
+        if self._paused_since is None:
+            self._paused_since = anyio.current_time()
+            self._scope.deadline = math.inf
+
+    def resume(self) -> None:
+        """Go on."""
+        if self._paused_since is not None:
+            self._paused += anyio.current_time() - self._paused_since
+            self._paused_since = None
+            self._scope.deadline = self._started + self._paused + self._wall_time
+
+    def stop(self) -> None:
+        """Nothing is timed any more: what is done after the script does not count against it."""
+        self.resume()
+        self._scope.deadline = math.inf
+
+    def now_ms(self) -> int:
+        """What the script's ``Date.now()`` will say next: it never goes back."""
+        self._last_now = max(self._last_now, self._epoch_ms + int(self.elapsed * 1000))
+        return self._last_now
+
+
+class Timers:
+    """The script's timers by the time at which they are due, on the execution's clock."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, int]] = []
+        self._set: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._set)
+
+    def add(self, timer: int, due_ms: int) -> None:
+        self._set.add(timer)
+        heapq.heappush(self._heap, (due_ms, timer))
+
+    def discard(self, timer: int) -> bool:
+        """Forget a timer; False if it is not set."""
+        if timer not in self._set:
+            return False
+        self._set.discard(timer)
+        return True
+
+    def next_due(self) -> int | None:
+        """When the next one is due; None if none is set."""
+        while self._heap and self._heap[0][1] not in self._set:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now_ms: int) -> list[tuple[int, int]]:
+        """Those due by now as (due, id), in order; they are not set any more."""
+        due = []
+        while (at := self.next_due()) is not None and at <= now_ms:
+            _, timer = heapq.heappop(self._heap)
+            self._set.discard(timer)
+            due.append((at, timer))
+        return due

@@ -1,0 +1,333 @@
+"""One execution from its first frame to its last: the host's side of the bridge.
+
+The worker runs only while a frame of ours is unanswered. In between, calls run as tasks and timers are waited for, and
+what comes of them is gathered into the next frame.
+"""
+
+from __future__ import annotations
+
+import anyio
+import anyio.lowlevel
+from anyio.abc import TaskGroup
+from pydantic import JsonValue
+from pydantic_core import from_json
+
+from harness.context import ProgressGate
+from harness.errors import HarnessError, ScriptCancelledError, ToolCancelledError, ToolValidationError
+from harness.model import Diagnostic, LogEntry, Severity
+from harness.runtime import endings, wire
+from harness.runtime.adapter import Death, Worker, WorkerGoneError, WorkerPool
+from harness.runtime.aftermath import judge
+from harness.runtime.agenda import Agenda
+from harness.runtime.clock import ExecutionClock
+from harness.runtime.job import Calls, Job, Result
+from harness.runtime.sources import SourceMap
+from harness.runtime.turns import CallIssued, Collected, Ending, Turn
+from harness.tools.calls import ToolCall
+
+__all__ = ["Driver"]
+
+
+class _Over(Exception):  # noqa: N818 - the end of the script, not an error
+    """The script has ended, one way or another."""
+
+
+class Driver:
+    """Drives one job through one worker. Use once, and `connect` it first."""
+
+    def __init__(self, job: Job, progress: ProgressGate) -> None:
+        self._job = job
+        self._limits = job.limits
+        self._calls: Calls
+        self._gate = progress
+        self._source = SourceMap(job.script.source)
+        self._scope = anyio.CancelScope()
+        self._clock: ExecutionClock
+        self._agenda: Agenda
+        self._in_worker = True
+        self._running = 0
+        self._idle = anyio.Event()
+        self._log_bytes = 0
+        self._last: Collected | None = None
+        self._gone: WorkerGoneError | None = None
+        self._death: Death | None = None
+        self._computing = False
+        self._watching = anyio.CancelScope()
+        self._watched = False
+        self.result = Result()
+
+    def connect(self, calls: Calls) -> None:
+        """Say who carries out the calls."""
+        self._calls = calls
+
+    def cancel(self, reason: str) -> None:
+        """End the execution now, whatever it is doing."""
+        if self.result.cancelled is None:
+            self.result.cancelled = reason
+        self._scope.cancel()
+
+    def calls_changed(self) -> None:
+        """Be told that a call began or stopped waiting for a person: the wall clock pauses while that is all there is."""
+        if self._in_worker:
+            return
+        only_people = self._calls.approving > 0 and self._calls.active == 0 and not self._agenda.has_arrivals
+        if only_people != self._clock.paused:
+            (self._clock.pause if only_people else self._clock.resume)()
+            self._agenda.wake()
+
+    # ── the execution ────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, pool: WorkerPool) -> Result:
+        """Run the job to its end on a worker of ``pool``.
+
+        Whatever becomes of the script is in the result; only the caller's own cancellation is raised, and what kept a
+        worker from starting.
+        """
+        unavailable: HarnessError | None = None
+        async with anyio.create_task_group() as group:
+            try:
+                with self._scope:
+                    try:
+                        worker = await pool.acquire(self._job.trust_domain)
+                    except HarnessError as error:
+                        # Raised below: a task group would wrap it.
+                        unavailable = error
+                    else:
+                        await self._with_worker(worker, pool, group)
+                self._note_ending(pool)
+                await self._aftermath()
+            finally:
+                group.cancel_scope.cancel()
+        if unavailable is not None:
+            raise unavailable
+        return self.result
+
+    async def _with_worker(self, worker: Worker, pool: WorkerPool, group: TaskGroup) -> None:
+        limits = self._limits
+        self._clock = ExecutionClock(limits.wall_time, self._scope)
+        self._agenda = Agenda(self._clock, max_pending=limits.max_pending_calls, frame_bytes=limits.frame_bytes)
+        try:
+            await self._frames(worker, group)
+        except _Over:
+            pass
+        except WorkerGoneError as gone:
+            self._gone = gone
+        finally:
+            self._computing = self._in_worker
+            self._in_worker = True
+            self._clock.stop()
+            self._watching.cancel()
+            self.result.wall_ms = round(self._clock.elapsed * 1000, 3)
+            self.result.approval_ms = round(self._clock.paused_for * 1000, 3)
+            self._death = await pool.release(worker, clean=self.result.clean and self._gone is None)
+
+    def _watch_over(self, worker: Worker, group: TaskGroup) -> None:
+        """From the first time on that the script waits."""
+        if not self._watched:
+            self._watched = True
+            group.start_soon(self._watch, worker)
+
+    async def _watch(self, worker: Worker) -> None:
+        """Notice a worker that dies while the script waits, when nobody reads from it."""
+        with self._watching:
+            await worker.gone()
+            if not self._in_worker:
+                self._gone = WorkerGoneError("while the script was waiting")
+                self._scope.cancel()
+
+    async def _frames(self, worker: Worker, group: TaskGroup) -> None:
+        kind, body = wire.START, self._job.start_frame(self._clock.epoch_ms, self._source)
+        while True:
+            answer = await worker.exchange(kind, body)
+            self._in_worker = False
+            self.result.frames += 1
+            await self._take_in(answer, group, worker)
+            if self._scope.cancel_called:
+                # What was carried out just now ended the execution. The script must not hear of it, nor go on.
+                await anyio.lowlevel.checkpoint()
+            self.calls_changed()
+            kind, body = wire.DELIVER, await self._agenda.next_frame()
+            self._in_worker = True
+
+    # ── what comes from the worker ───────────────────────────────────────────────────────────────────────────────
+
+    async def _take_in(self, answer: tuple[int, bytes], group: TaskGroup, worker: Worker) -> None:
+        kind, body = answer
+        if kind != wire.TURN:
+            raise WorkerGoneError(f"the worker answered with a frame of kind {kind}", violation=True)
+        turn = Turn.read(body)
+        result = self.result
+        result.cpu_ms = round(turn.cpu * 1000, 3)
+        result.heap_bytes = turn.heap if turn.heap is not None else result.heap_bytes
+        if turn.worker is not None:
+            error = endings.note_error(turn.worker, self._limits, self._source)
+            if error is not None:
+                result.clean = turn.worker.state == "syntax"
+                self._fail(error)
+                if not result.clean:
+                    self._say_words_lost()
+                raise _Over
+            if not turn.worker.rewritten and self._job.script.result_range is not None:
+                self._say(
+                    "last_expression_ignored",
+                    "The engine reads the last statement differently, so its value is not the result; write `return`.",
+                )
+        if turn.turn is None:
+            raise WorkerGoneError("the worker sent a turn without its content", violation=True)
+        if turn.turn.ending.state == "wait":
+            self._watch_over(worker, group)
+        await self._take_turn(turn.turn, group)
+
+    async def _take_turn(self, said: Collected, group: TaskGroup) -> None:
+        # All of it is checked before any of it is believed.
+        value, progress = self._checked(said)
+        cancelled = self._agenda.take_in(said)
+        result, self._last = self.result, said
+        result.looked_at = said.looked_at or None
+        result.dropped_log_lines = said.dropped.log_lines
+        result.dropped_log_bytes = said.dropped.log_bytes
+        result.dropped_progress = said.dropped.progress
+        result.refused_calls = said.dropped.calls
+        result.logs += [LogEntry(level=level, text=text, line=line) for level, text, line in said.logs]
+        for message, data in progress:
+            event = self._gate.offer(message, data, self._clock.now_ms() - self._clock.epoch_ms)
+            if event is not None:
+                result.progress.append(event)
+        alone = len(said.calls) == 1 and said.ending.state == "wait"
+        for issued in said.calls:
+            await self._take_call(issued, said.ending, group, alone=alone and issued.id not in cancelled)
+        for call_id in cancelled:
+            self._calls.cancel(call_id, "its signal was aborted")
+        if said.ending.state != "wait":
+            self._finish(said.ending, value)
+            raise _Over
+
+    def _checked(self, said: Collected) -> tuple[JsonValue, list[tuple[str, JsonValue]]]:
+        """The script's result and the progress it reports, as data. Raises for what the prelude would not have sent."""
+        # As the prelude counts: a line costs one byte more than its text, except the last one, which is cut to fit.
+        self._log_bytes += sum(len(text.encode()) + 1 for _, text, _ in said.logs)
+        if self._log_bytes > self._limits.log_bytes + 1:
+            raise WorkerGoneError("the worker logged more than log_bytes", violation=True)
+        progress = [(message, _data(data)) for message, data in said.progress]
+        ending, value = said.ending, None
+        if ending.state in ("ok", "error") and (ending.value is None) == (ending.error is None):
+            raise WorkerGoneError("the worker did not end a script with either a value or an error", violation=True)
+        if ending.value is not None and len(ending.value.encode()) <= self._limits.result_bytes:
+            value = _data(ending.value)
+        return value, progress
+
+    async def _take_call(self, issued: CallIssued, ending: Ending, group: TaskGroup, *, alone: bool) -> None:
+        call = ToolCall(id=issued.id, tool=issued.tool, arguments_json=issued.args or "[]", line=issued.line)
+        refusal = _refusal(issued, over=ending.state == "error")
+        if refusal is not None:
+            self._agenda.arrived(await self._calls.refuse(call, refusal))
+            return
+        self._calls.admit(call)
+        self._running += 1
+        if alone and self._running == 1 and not self._agenda.has_timers:
+            # Nothing can happen before this call is settled, so it needs no task of its own.
+            await self._carry_out(call)
+        else:
+            group.start_soon(self._carry_out, call)
+
+    async def _carry_out(self, call: ToolCall) -> None:
+        try:
+            settled = await self._calls.call(call)
+        finally:
+            self._running -= 1
+            self._idle.set()
+        if settled.terminate_reason is not None:
+            self.result.terminated = settled.terminate_reason
+            self._scope.cancel()
+        self._agenda.arrived(settled)
+
+    # ── endings ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _finish(self, ending: Ending, value: JsonValue) -> None:
+        result = self.result
+        result.clean = True
+        if ending.state == "stuck":
+            self._fail(endings.deadlock())
+        elif ending.error is not None:
+            result.clean = ending.error.kind not in ("memory", "stack")
+            result.error = endings.thrown_error(ending.error, self._source, self._limits, self._agenda.failed)
+        elif len((ending.value or "").encode()) > self._limits.result_bytes:
+            self._fail(endings.too_large(self._limits))
+        else:
+            result.value = value
+        if ending.replaced:
+            self._say(
+                "lone_surrogates_replaced",
+                f"Lone surrogates in the result were replaced by U+FFFD, at {', '.join(ending.replaced[:20])}.",
+            )
+
+    def _note_ending(self, pool: WorkerPool) -> None:
+        """What an end from outside means: the worker's death, a cancellation, a clock."""
+        result = self.result
+        crashed = self._gone is not None and result.cancelled is None and result.terminated is None
+        if self._gone is None and not self._scope.cancelled_caught:
+            return
+        result.clean = False
+        if self._computing:
+            self._say_words_lost()
+        if crashed and self._gone is not None:
+            pool.note_crash()
+            self._fail(endings.death(self._gone, self._death or Death(None), self._limits))
+        elif result.terminated is None and result.cancelled is not None:
+            self._fail(ScriptCancelledError(f"The execution was cancelled: {result.cancelled}."))
+        elif result.terminated is None:
+            self._fail(endings.wall_timeout(self._limits))
+
+    def _say_words_lost(self) -> None:
+        self._say("logs_lost", "What the script logged or reported since its last call is lost with its worker.")
+
+    def _fail(self, error: HarnessError) -> None:
+        self.result.value = None
+        self.result.error = error.info()
+
+    def _say(self, code: str, message: str) -> None:
+        self.result.diagnostics.append(Diagnostic(code=code, severity=Severity.WARNING, message=message))
+
+    async def _aftermath(self) -> None:
+        """Let calls that still run finish, or cancel them; then judge what the script left behind."""
+        abrupt = self._scope.cancelled_caught or self._gone is not None
+        if self._running and not abrupt:
+            await self._until_idle(self._limits.settle_grace)
+        if self._running:
+            self._calls.cancel_all("the script had ended")
+            await self._until_idle(None)
+        if self._last is not None:
+            error, diagnostics = judge(self._last.left_behind, self._calls.records())
+            self.result.diagnostics += diagnostics
+            if error is not None and self.result.error is None and self.result.terminated is None:
+                self._fail(error)
+
+    async def _until_idle(self, most: float | None) -> None:
+        with anyio.move_on_after(most):
+            while self._running:
+                self._idle = anyio.Event()
+                await self._idle.wait()
+
+
+def _refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
+    """Why a call is not even tried."""
+    name = f"tools.{issued.tool}"
+    if issued.problem is not None:
+        return ToolValidationError(
+            f"{name}: the arguments cannot be sent: at {issued.problem.path} is {issued.problem.what}.",
+            details={"path": issued.problem.path, "found": issued.problem.what},
+        )
+    if issued.aborted:
+        return ToolCancelledError(f"{name} was not started: its signal had been aborted before.")
+    if over:
+        return ToolCancelledError(f"{name} was not started: the script had failed by then.")
+    return None
+
+
+def _data(text: str) -> JsonValue:
+    """JSON text of the VM as data."""
+    try:
+        value: JsonValue = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise WorkerGoneError(f"the worker sent a value that is no JSON: {error}", violation=True) from None
+    return value

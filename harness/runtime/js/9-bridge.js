@@ -1,0 +1,313 @@
+// What the worker calls: one function, JSON text in, JSON text out. Nothing it returns or throws is a script's value.
+
+// ── how a script ends ────────────────────────────────────────────────────────────────────────────────────────────
+
+// Only the engine makes these two (see powerless above, and the depth of a stack that really overflowed).
+// Short of memory for that error object, it throws null, as a script may, too: then only trying tells.
+const isOutOfMemory = (error) =>
+  (error === null && memoryIsUsedUp()) ||
+  (typeof error === 'object' && error !== null && getPrototypeOf(error) === InternalErrorPrototype && error.message === 'out of memory');
+
+const memoryIsUsedUp = () => {
+  try {
+    new NativeArrayBuffer(4096);
+    return false;
+  } catch {
+    return true;
+  }
+};
+
+const isStackOverflow = (error) => {
+  if (typeof error !== 'object' || error === null || getPrototypeOf(error) !== RangeErrorPrototype) return false;
+  const message = getOwnPropertyDescriptor(error, 'message');
+  if (message === undefined || message.value !== 'Maximum call stack size exceeded') return false;
+  const raw = rawStack(error);
+  if (typeof raw !== 'string') return false;
+  let frames = 0;
+  for (let i = stringIndexOf(raw, '\n'); i >= 0; i = stringIndexOf(raw, '\n', i + 1)) frames++;
+  return frames >= STACK_LIMIT;
+};
+
+const NATIVE_ERRORS = [];
+for (const type of [
+  Error, EvalError, RangeError, ReferenceError, SyntaxError, TypeError, URIError, AggregateError, SuppressedError,
+  DOMException,
+]) {
+  NATIVE_ERRORS[NATIVE_ERRORS.length] = [type.prototype, type.name];
+}
+
+// The built-in class of an error, by its prototypes: a script cannot make its error look like one of the host's.
+const builtinClass = (error) => {
+  for (let object = getPrototypeOf(error); object !== null; object = getPrototypeOf(object)) {
+    for (let i = 0; i < NATIVE_ERRORS.length; i++) if (NATIVE_ERRORS[i][0] === object) return NATIVE_ERRORS[i][1];
+  }
+  return 'Error';
+};
+
+const readText = (read, most) => {
+  try {
+    const value = read();
+    return value === undefined ? '' : stringSlice(wellFormed(NativeString(value)), 0, most);
+  } catch {
+    return '';
+  }
+};
+
+const MOST_MESSAGE = 4000;
+
+const errorText = (error) => {
+  if (isRefusal(error)) {
+    const kind = error.limit === 0 ? 'lost' : 'large';
+    return arrayJoin(['{"kind":"', kind, '","path":', quoted(error.path), ',"what":', quoted(error.what), '}'], '');
+  }
+  // The worker knows whether it was the script or the engine that threw it.
+  if (error === null) return '{"kind":"null"}';
+  if (isOutOfMemory(error)) return '{"kind":"memory"}';
+  if (isStackOverflow(error)) {
+    return arrayJoin(['{"kind":"stack","stack":', quoted(stackText(scriptFrames(rawStack(error), 6))), '}'], '');
+  }
+  if (typeof error !== 'object' || !isErrorLike(error)) {
+    let text = '';
+    let shown = 'undefined';
+    try {
+      text = stringSlice(wellFormed(printable(error, 1)), 0, MOST_MESSAGE);
+      shown = typeof error;
+    } catch {
+      text = 'something unprintable';
+    }
+    return arrayJoin(['{"kind":"thrown","what":', quoted(shown), ',"text":', quoted(text), '}'], '');
+  }
+  const origin = weakMapGet(ownErrors, error);
+  const stack = isError(error) ? cleanStack(rawStack(error)) : readText(() => error.stack, MOST_MESSAGE);
+  return arrayJoin(
+    [
+      '{"kind":"error","class":', quoted(builtinClass(error)),
+      ',"name":', quoted(readText(() => error.name, 200)),
+      ',"message":', quoted(readText(() => error.message, MOST_MESSAGE)),
+      ',"stack":', quoted(stringSlice(stack ?? '', 0, MOST_MESSAGE)),
+      ',"call":', typeof origin === 'number' ? NativeString(origin) : 'null',
+      ',"refused":', typeof origin === 'string' ? quoted(origin) : 'null', behindText(error), '}',
+    ],
+    '',
+  );
+};
+
+// What lies behind an error, in words: the chain of its causes, and the errors of an AggregateError.
+const MOST_BEHIND = 5;
+const behindText = (error) => {
+  const causes = [];
+  const errors = [];
+  try {
+    let cause = error.cause;
+    for (let i = 0; i < MOST_BEHIND && cause !== undefined; i++) {
+      causes[i] = quoted(describeThrown(cause));
+      cause = typeof cause === 'object' && cause !== null ? cause.cause : undefined;
+    }
+    const list = builtinClass(error) === 'AggregateError' && isArray(error.errors) ? error.errors : [];
+    for (let i = 0; i < list.length && i < MOST_BEHIND; i++) errors[i] = quoted(describeThrown(list[i]));
+  } catch {
+    // A getter threw. What was read before it is told.
+  }
+  return arrayJoin([',"causes":[', arrayJoin(causes, ','), '],"errors":[', arrayJoin(errors, ','), ']'], '');
+};
+
+const endWithError = (error) => {
+  if (state.ended) return;
+  state.ended = true;
+  state.ending = arrayJoin(['{"state":"error","error":', errorText(error), '}'], '');
+};
+
+const endWithValue = (value) => {
+  if (state.ended) return;
+  state.returning = true;
+  const replaced = [];
+  let text;
+  try {
+    text =
+      value === undefined
+        ? 'null'
+        : toJson(value, {
+            __proto__: null,
+            limit: state.limits.result_bytes,
+            depth: state.limits.json_depth,
+            replaced,
+            floats: true,
+            signal: undefined,
+          });
+  } catch (error) {
+    endWithError(error);
+    return;
+  }
+  if (state.ended) return;
+  state.ended = true;
+  state.ending = arrayJoin(
+    ['{"state":"ok","value":', stringify(text), ',"replaced":', stringify(arraySlice(replaced, 0, 20)), '}'],
+    '',
+  );
+};
+
+// ── operations ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+const emptyOutbox = () => {
+  outbox.calls = [];
+  outbox.timers = [];
+  outbox.cleared = [];
+  outbox.cancelled = [];
+  outbox.logs = [];
+  outbox.progress = [];
+  outbox.size = 0;
+};
+
+const clearMap = (map) => {
+  const keys = [];
+  mapForEach(map, (_, key) => {
+    keys[keys.length] = key;
+  });
+  for (let i = 0; i < keys.length; i++) mapDelete(map, keys[i]);
+};
+
+const budgetMethods = {
+  budget() {
+    const { max_tool_calls: limit } = state.limits;
+    const used = state.callsMade;
+    return freeze({ tool_calls: freeze({ limit, used, remaining: used < limit ? limit - used : 0 }) });
+  },
+};
+
+const start = (script, text) => {
+  const job = parse(text);
+  state.now = job.now;
+  state.startedAt = job.now;
+  state.ended = false;
+  state.ending = '';
+  state.lastCall = 0;
+  state.lastTimer = 0;
+  state.callsMade = 0;
+  state.lookedAt = 0;
+  state.arriving = [];
+  state.returning = false;
+  state.limits = job.limits;
+  state.shift = job.shift;
+  emptyOutbox();
+  clearMap(pendingCalls);
+  clearMap(pendingTimers);
+  records.length = 0;
+  lostChains.length = 0;
+  logging.left = job.limits.log_bytes;
+  logging.droppedLines = 0;
+  logging.droppedBytes = 0;
+  logging.indent = 0;
+  logging.timers = new NativeMap();
+  logging.counts = new NativeMap();
+  progressCounts.dropped = 0;
+  refusals.calls = 0;
+  seedChance(job.seed);
+  current.tools = makeTools(job.tools);
+  hidden(job.context, 'budget', freeze(budgetMethods.budget));
+  current.context = deepFreeze(job.context);
+  try {
+    promiseThen(script(), endWithValue, endWithError);
+  } catch (error) {
+    endWithError(error);
+  }
+  return '';
+};
+
+const deliver = (text) => {
+  const frame = parse(text);
+  state.now = frame.now;
+  const { items } = frame;
+  state.arriving = items;
+  for (let i = 0; i < items.length; i++) {
+    const item = items[i];
+    if (item.timer !== undefined) {
+      fireTimer(item.timer);
+      continue;
+    }
+    const record = mapGet(pendingCalls, item.call);
+    if (record === undefined) continue;
+    if (item.error !== undefined) settleCall(item.call, false, errorFromHost(item.error, record));
+    else {
+      const value = deepFreeze(item.value);
+      settleCall(item.call, true, item.made_up === true ? madeUp(value, item.call) : value);
+    }
+  }
+  state.arriving = [];
+  return '';
+};
+
+// Calls that the script left behind: unsettled ones, and settled ones whose result or error nobody took.
+const MOST_LEFT_BEHIND = 2000;
+
+const leftBehind = () => {
+  const texts = [];
+  for (let i = 0; i < records.length && texts.length < MOST_LEFT_BEHIND; i++) {
+    const record = records[i];
+    if (record.settled && record.seen) continue;
+    texts[texts.length] = arrayJoin(
+      [
+        '{"call":', NativeString(record.id), ',"awaited":', record.seen ? 'true' : 'false',
+        ',"rejection_lost":', wouldBeLost(record) ? 'true' : 'false', '}',
+      ],
+      '',
+    );
+  }
+  for (let i = 0; i < lostChains.length && texts.length < 2 * MOST_LEFT_BEHIND; i++) {
+    const record = lostChains[i];
+    if (record.seen) continue;
+    texts[texts.length] = arrayJoin(
+      [
+        '{"call":', NativeString(record.id), ',"awaited":true,"rejection_lost":true,"lost":',
+        quoted(describeThrown(record.thrown)), '}',
+      ],
+      '',
+    );
+  }
+  return arrayJoin(['[', arrayJoin(texts, ','), ']'], '');
+};
+
+// Everything since the last frame, and whether the script waits (for calls or timers), is stuck, or has ended.
+const collect = () => {
+  const waiting = mapSize(pendingCalls) + mapSize(pendingTimers) > 0;
+  const ending = state.ended ? state.ending : waiting ? '{"state":"wait"}' : '{"state":"stuck"}';
+  const text = arrayJoin(
+    [
+      '{"ending":', ending,
+      ',"calls":[', arrayJoin(outbox.calls, ','),
+      '],"timers":[', arrayJoin(outbox.timers, ','),
+      '],"cleared":[', arrayJoin(outbox.cleared, ','),
+      '],"cancelled":[', arrayJoin(outbox.cancelled, ','),
+      '],"logs":[', arrayJoin(outbox.logs, ','),
+      '],"progress":[', arrayJoin(outbox.progress, ','),
+      '],"dropped":{"log_lines":', NativeString(logging.droppedLines),
+      ',"log_bytes":', NativeString(logging.droppedBytes),
+      ',"progress":', NativeString(progressCounts.dropped),
+      ',"calls":', NativeString(refusals.calls),
+      '},"looked_at":', NativeString(state.lookedAt),
+      ',"left_behind":', state.ended ? leftBehind() : '[]', '}',
+    ],
+    '',
+  );
+  emptyOutbox();
+  // The next script is compiled before it starts; its positions are its own.
+  if (state.ended) state.shift = null;
+  return text;
+};
+
+harden();
+const problems = verify();
+
+return (operation, text, script) => {
+  switch (operation) {
+    case 'start':
+      return start(script, text);
+    case 'deliver':
+      return deliver(text);
+    case 'collect':
+      return collect();
+    case 'problems':
+      return stringify(problems);
+    default:
+      throw new NativeError('unknown operation');
+  }
+};

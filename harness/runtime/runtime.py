@@ -1,0 +1,122 @@
+"""The runtime as the rest of the library sees it: open, execute, compile, report, close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import anyio
+
+from harness.context import ProgressGate
+from harness.errors import ScriptSyntaxError, UsageError, WorkerCrashedError
+from harness.limits import Limits
+from harness.model import Script
+from harness.runtime import endings, wire
+from harness.runtime.adapter import Death, PoolStatus, Worker, WorkerGoneError, WorkerPool
+from harness.runtime.driver import Driver
+from harness.runtime.job import Calls, Job, Result, check_frame
+from harness.runtime.pool import ProcessPool
+from harness.runtime.sources import SourceMap
+from harness.runtime.threads import ThreadPool
+from harness.runtime.turns import Verdict
+
+__all__ = ["Isolation", "Runtime"]
+
+Isolation = Literal["process", "shared", "thread"]
+
+_CHECK_TIMEOUT = 10.0
+
+
+class Runtime:
+    """Workers of one isolation, and the executions that run in them."""
+
+    def __init__(self, isolation: Isolation, limits: Limits) -> None:
+        self._limits = limits
+        self._pool: WorkerPool = ThreadPool(limits) if isolation == "thread" else ProcessPool(isolation, limits)
+        self._running: dict[str, Driver] = {}
+
+    async def open(self) -> None:
+        """Start what serves executions; it gets ready on its own."""
+        await self._pool.open()
+
+    async def aclose(self) -> None:
+        """End every execution and every worker. Idempotent."""
+        for driver in list(self._running.values()):
+            driver.cancel("the harness was closed")
+        await self._pool.aclose()
+
+    async def execute(
+        self, execution_id: str, job: Job, calls: Callable[[Callable[[], None]], Calls], progress: ProgressGate
+    ) -> Result:
+        """Run a job to its end. Raises only the caller's own cancellation, and what kept a worker from starting.
+
+        ``calls`` makes the carrier of the calls from a function that is to be told when one begins or stops waiting for
+        a person.
+        """
+        self._check_limits(job.limits)
+        driver = Driver(job, progress)
+        driver.connect(calls(driver.calls_changed))
+        self._running[execution_id] = driver
+        try:
+            return await driver.run(self._pool)
+        finally:
+            del self._running[execution_id]
+
+    def _check_limits(self, limits: Limits) -> None:
+        # A worker's stack and address space are fixed before it knows whom it will serve.
+        for name in ("stack_bytes", "memory_bytes", "frame_bytes"):
+            if getattr(limits, name) > getattr(self._limits, name):
+                raise UsageError(
+                    f"{name} of one run cannot be larger than the Harness's own ({getattr(self._limits, name):,}); "
+                    f"raise it there: Harness(limits=Limits({name}={getattr(limits, name)}))."
+                )
+
+    async def compile(self, script: Script) -> ScriptSyntaxError | None:
+        """Let the engine compile a script and run nothing; its objection, if it has one.
+
+        Raises `WorkerCrashedError` if the worker does not survive it.
+        """
+        worker = await self._pool.acquire(None)
+        verdict, failure = None, None
+        try:
+            with anyio.move_on_after(_CHECK_TIMEOUT):
+                verdict = await self._ask(worker, script)
+        except WorkerGoneError as error:
+            failure = error
+        finally:
+            death = await self._pool.release(worker, clean=verdict is not None)
+        if verdict is None:
+            gone = failure or WorkerGoneError(f"it did not answer within {_CHECK_TIMEOUT:g} s")
+            crash = endings.death(gone, death or Death(None), self._limits)
+            raise WorkerCrashedError(f"The script could not be compiled: {crash.message}", details=crash.details)
+        if verdict.problem is None:
+            return None
+        problem = verdict.problem
+        return endings.syntax_error(problem.message, problem.line, problem.column, SourceMap(script.source))
+
+    async def _ask(self, worker: Worker, script: Script) -> Verdict:
+        kind, body = await worker.exchange(wire.CHECK, check_frame(script))
+        if kind != wire.VERDICT:
+            raise WorkerGoneError(f"the worker answered with a frame of kind {kind}", violation=True)
+        return Verdict.read(body)
+
+    async def end_domain(self, trust_domain: str) -> None:
+        """Drop the worker kept for a trust domain, if there is one."""
+        await self._pool.end_domain(trust_domain)
+
+    def cancel(self, execution_id: str | None, reason: str) -> int:
+        """Cancel one execution, or all; how many there were."""
+        drivers = [
+            driver for running, driver in self._running.items() if execution_id is None or running == execution_id
+        ]
+        for driver in drivers:
+            driver.cancel(reason)
+        return len(drivers)
+
+    def running(self) -> tuple[str, ...]:
+        """Ids of the executions that run now."""
+        return tuple(self._running)
+
+    def status(self) -> PoolStatus:
+        """What the pool of workers holds."""
+        return self._pool.status()

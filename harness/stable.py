@@ -1,0 +1,49 @@
+"""What two runs of the same thing have in common: an outcome, as plain JSON data, without ids, times and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["stable_form"]
+
+_UNSTABLE: dict[str, frozenset[str]] = {
+    "outcome": frozenset({"id", "resume_token"}),
+    "execution": frozenset({"id", "metrics"}),
+    "call": frozenset({"duration_ms"}),
+    "approval": frozenset({"request_id", "waited_ms"}),
+    "progress": frozenset({"at_ms"}),
+    "request": frozenset({"id", "execution_id", "expires_at"}),
+    "details": frozenset({"request_id", "waited_s"}),
+}
+
+
+def stable_form(outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of an outcome (``Outcome.to_dict()``) without what differs from run to run."""
+    data = _without(outcome, "outcome")
+    data["executions"] = [_execution(execution) for execution in data["executions"]]
+    data["pending"] = [_without(request, "request") for request in data["pending"]]
+    return data
+
+
+def _without(data: Mapping[str, Any], kind: str) -> dict[str, Any]:
+    return {key: value for key, value in data.items() if key not in _UNSTABLE[kind]}
+
+
+def _error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if error is None else {**error, "details": _without(error["details"], "details")}
+
+
+def _execution(execution: Mapping[str, Any]) -> dict[str, Any]:
+    data = _without(execution, "execution")
+    data["error"] = _error(data["error"])
+    data["progress"] = [_without(event, "progress") for event in data["progress"]]
+    data["calls"] = [
+        _without(call, "call")
+        | {
+            "approval": call["approval"] and _without(call["approval"], "approval"),
+            "error": _error(call["error"]),
+        }
+        for call in data["calls"]
+    ]
+    return data

@@ -1,0 +1,102 @@
+"""The tools a script calls by name, and those of them that do not exist."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from harness.errors import ToolNotFoundError
+from harness.syntax.problem import Problem
+from harness.syntax.scope import Reference, Use
+from harness.syntax.walk import GLOBAL_OBJECTS
+
+__all__ = ["Call", "find_calls", "unknown_tools"]
+
+_CALLS = frozenset({Use.CALL, Use.OPTIONAL_CALL})
+_ASKS = frozenset({Use.TEST, Use.TYPEOF, Use.OPTIONAL_CALL})
+_FUNCTION_METHODS = frozenset({"call", "apply", "bind"})
+_MAX_SUGGESTIONS = 3
+_MAX_SHOWN = 80
+_MAX_LISTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``tools.fs.read(…)``."""
+
+    path: tuple[str, ...]
+    byte: int
+    guarded: bool
+    """The script itself asks whether this tool is there: ``tools.x?.()``, ``if (tools.x) …``."""
+
+    @property
+    def name(self) -> str:
+        """The tool's name: ``tools.x.bind(null)`` is about ``x``."""
+        path = self.path[:-1] if len(self.path) > 1 and self.path[-1] in _FUNCTION_METHODS else self.path
+        return ".".join(path)
+
+
+def find_calls(free: Mapping[str, Iterable[Reference]]) -> tuple[Call, ...]:
+    """Calls of members of the free name ``tools``, in the order of their places."""
+    uses = list(_of_tools(free))
+    asked = {path for path, reference in uses if reference.use in _ASKS}
+    calls = [
+        Call(path, reference.byte, any(path[:length] in asked for length in range(1, len(path) + 1)))
+        for path, reference in uses
+        if reference.use in _CALLS and path
+    ]
+    return tuple(sorted(calls, key=lambda call: call.byte))
+
+
+def _of_tools(free: Mapping[str, Iterable[Reference]]) -> Iterator[tuple[tuple[str, ...], Reference]]:
+    for reference in free.get("tools", ()):
+        yield reference.path, reference
+    for name in GLOBAL_OBJECTS & free.keys():
+        for reference in free[name]:
+            if reference.path[:1] == ("tools",):
+                yield reference.path[1:], reference
+
+
+def unknown_tools(calls: Iterable[Call], tools: Collection[str]) -> Iterator[tuple[Call, Problem]]:
+    """The calls of tools that do not exist, each with the problem it is (its offset is still to be set)."""
+    known = frozenset(tools)
+    suggested: dict[str, list[str]] = {}
+    for call in calls:
+        if call.name in known or ".".join(call.path) in known:
+            continue
+        if call.name not in suggested:
+            suggested[call.name] = _suggest(call.name, known)
+        yield call, _problem(call.name, suggested[call.name], known)
+
+
+def _suggest(name: str, known: frozenset[str]) -> list[str]:
+    if len(name) > _MAX_SHOWN:
+        return []
+    inside = sorted(tool for tool in known if tool.startswith(f"{name}."))
+    last = name.rpartition(".")[2]
+    elsewhere = sorted(tool for tool in known if tool.rpartition(".")[2] == last)
+    near = difflib.get_close_matches(name, sorted(known), n=_MAX_SUGGESTIONS)
+    return list(dict.fromkeys([*near, *inside, *elsewhere]))[:_MAX_SUGGESTIONS]
+
+
+def _problem(name: str, suggestions: list[str], known: frozenset[str]) -> Problem:
+    shown = _shown(name)
+    if suggestions:
+        hint = "did you mean " + " or ".join(f"`{suggestion}`" for suggestion in suggestions) + "?"
+    elif known:
+        listed = ", ".join(f"`{tool}`" for tool in sorted(known)[:_MAX_LISTED])
+        more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
+        hint = f"there are {listed}{more}."
+    else:
+        hint = "no tool is registered."
+    return Problem(
+        ToolNotFoundError, f"There is no tool `{shown}`: {hint}", details={"tool": shown, "suggestions": suggestions}
+    )
+
+
+def _shown(name: str) -> str:
+    # Names of tools are ASCII, so a letter of another alphabet is what makes the difference: show it as its escape.
+    shown = "".join(c if c.isascii() and c.isprintable() else f"\\u{{{ord(c):x}}}" for c in name[:_MAX_SHOWN])
+    cut = len(name) - _MAX_SHOWN
+    return f"{shown}…[{cut} characters cut]" if cut > 0 else shown

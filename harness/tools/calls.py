@@ -1,0 +1,58 @@
+"""The values that pass between a runtime and the facade that carries out its calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from harness.errors import ErrorInfo
+from harness.model import ApprovalRequest, CallRecord
+
+__all__ = ["CallObserver", "Settled", "ToolCall"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call as a script made it."""
+
+    id: int
+    """From 1, in the order the script made its calls. No two calls of an execution have the same."""
+    tool: str
+    """As the script wrote it; perhaps no tool at all."""
+    arguments_json: str
+    """The positional arguments as a JSON array: ``[]``, ``[{"a":1}]``. Not trusted."""
+    line: int | None = None
+    """Of the call in the block's own source."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """How a call ended: with ``value_json`` or with ``error``, never with both."""
+
+    call_id: int
+    record: CallRecord
+    value_json: str | None = None
+    """The result as JSON text, ready for the VM."""
+    error: ErrorInfo | None = None
+    made_up: bool = False
+    """True for the result of a dry run: a preview or a sample, which nothing should be concluded from."""
+    needs_approval: bool = False
+    """Whether a real run would ask for this call."""
+    terminate_reason: str | None = None
+    """Not None if whoever was asked ended the whole execution."""
+
+
+class CallObserver(Protocol):
+    """Is told of each step that must be on record before the next one is taken.
+
+    What it raises fails the call before its tool is invoked.
+    """
+
+    async def issued(self, call: ToolCall) -> None:
+        """The script made a valid call."""
+
+    async def started(self, call: ToolCall, request: ApprovalRequest | None) -> None:
+        """Its tool is about to be invoked. ``request`` is what was approved, if anything was asked."""
+
+    async def settled(self, settled: Settled) -> None:
+        """It ended. Comes for every call, also for those that were never issued or started."""

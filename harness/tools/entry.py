@@ -1,0 +1,108 @@
+"""What is known of one call while it is under way, and how it stands when something ends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import anyio
+from pydantic import JsonValue
+
+from harness.approvals.bridge import Ruling
+from harness.errors import ApprovalDeniedError, ApprovalTimeoutError, HarnessError, ToolCancelledError
+from harness.model import ApprovalRequest, CallRecord, CallStatus
+from harness.redaction import Redactor, visible
+from harness.tools.budget import Place
+from harness.tools.calls import ToolCall
+from harness.tools.invoke import Invocation, public_info
+
+__all__ = ["Entry"]
+
+_STATUS_OF_UNSTARTED = (
+    (ToolCancelledError, CallStatus.CANCELLED),
+    (ApprovalDeniedError, CallStatus.DENIED),
+    (ApprovalTimeoutError, CallStatus.TIMED_OUT),
+)
+
+
+class Entry:
+    """One call under way."""
+
+    def __init__(self, call: ToolCall) -> None:
+        self.call = call
+        self.scope = anyio.CancelScope()
+        """Around everything that is done for the call; it is cancelled with a reason, or by the tool's deadline."""
+        self.cancel_reason: str | None = None
+        self.arguments: dict[str, JsonValue] = {}
+        self.prepared: Any = None
+        """The arguments as the tool takes them."""
+        self.valid = False
+        self.refusal: HarnessError | None = None
+        self.counted = False
+        self.place: Place | None = None
+        self.needs_approval = False
+        self.request: ApprovalRequest | None = None
+        self.ruling: Ruling | None = None
+        self.invocation: Invocation | None = None
+        self.made_up = False
+
+    @property
+    def started(self) -> bool:
+        """Whether the tool was invoked."""
+        return self.invocation is not None and self.invocation.started
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the tool goes on by itself if the call is dropped now."""
+        return self.invocation is not None and self.started and not self.invocation.tool.interruptible
+
+    def record(self, status: CallStatus, error: HarnessError | None, redactor: Redactor) -> CallRecord:
+        """The call as the outcome reports it."""
+        note = self.ruling.note if self.ruling else None
+        if note is not None and note.reason is not None:
+            note = note.model_copy(update={"reason": redactor.secrets(note.reason)})
+        return CallRecord(
+            seq=self.call.id,
+            tool=visible(self.call.tool[:200]),
+            args=redactor.arguments(dict(self.arguments)),
+            status=status,
+            error=None if error is None else public_info(error, redactor, self.call.line),
+            approval=note,
+            duration_ms=None if self.invocation is None else self.invocation.duration_ms,
+            line=self.call.line,
+        )
+
+    def failed_status(self, error: HarnessError) -> CallStatus:
+        """What became of a call that ended with this error."""
+        if self.cancel_reason is not None:
+            return self.dropped_status()
+        if self.started:
+            # A tool may itself raise errors of the classes below; only its own clock makes the call time out.
+            timed_out = self.invocation is not None and self.invocation.timed_out
+            late = CallStatus.IN_DOUBT if self.in_doubt else CallStatus.TIMED_OUT
+            return late if timed_out else CallStatus.ERROR
+        if self.ruling is not None and self.ruling.note.decision == "cancelled":
+            return CallStatus.CANCELLED
+        return next((status for kind, status in _STATUS_OF_UNSTARTED if isinstance(error, kind)), CallStatus.ERROR)
+
+    def interrupted_error(self) -> HarnessError:
+        """The error for a call whose scope was cancelled."""
+        if self.cancel_reason is None and self.invocation is not None:
+            # Nobody cancels the scope without a reason, so it was the deadline.
+            return self.invocation.overran()
+        return self.dropped_error()
+
+    def dropped_status(self) -> CallStatus:
+        """How the call stands if nobody waits for it any more."""
+        return CallStatus.IN_DOUBT if self.in_doubt else CallStatus.CANCELLED
+
+    def dropped_error(self) -> ToolCancelledError:
+        """The error that goes with `dropped_status`."""
+        name = f"tools.{visible(self.call.tool[:80])}"
+        reason = self.cancel_reason or "its execution ended"
+        if self.in_doubt:
+            after = "It had started and cannot be interrupted, so it may still take effect."
+        elif self.started:
+            after = "It had started and was interrupted."
+        else:
+            after = "It had not started."
+        return ToolCancelledError(f"{name} was cancelled: {reason}. {after}", details={"started": self.started})

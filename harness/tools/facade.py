@@ -1,0 +1,286 @@
+"""One execution's calls, each step by step: look up, validate, budget, approve, wait for a slot, invoke, check."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Literal, cast
+
+import anyio
+
+from harness.approvals.bridge import ApprovalBridge, Ruling
+from harness.approvals.decision import edited_arguments
+from harness.canonical import content_hash
+from harness.context import ExecutionContext
+from harness.errors import (
+    HarnessError,
+    HarnessInternalError,
+)
+from harness.model import ApprovalRequest, CallRecord, CallStatus
+from harness.redaction import Redactor, visible
+from harness.tools.arguments import argument_object
+from harness.tools.budget import CallBudget
+from harness.tools.calls import CallObserver, Settled, ToolCall
+from harness.tools.entry import Entry
+from harness.tools.invoke import Invocation
+from harness.tools.registry import ToolRegistry
+from harness.tools.samples import sample
+from harness.tools.tool import Tool, ToolContext
+
+__all__ = ["CallFacade"]
+
+_LOG = logging.getLogger("harness.tools")
+
+MAX_REFUSED_RECORDS = 1_000
+"""Calls that were refused before they counted (unknown tool, bad arguments, no budget) and are still recorded one by
+one. A script can make millions of these; what is past it is counted in `CallFacade.unrecorded`."""
+
+
+class CallFacade:
+    """Carries out the tool calls of one execution.
+
+    The runtime admits the calls in the order the script made them, awaits each in a task of its own, and delivers how
+    it settled.
+    """
+
+    def __init__(
+        self,
+        registry: ToolRegistry,
+        context: ExecutionContext,
+        *,
+        approvals: ApprovalBridge | None = None,
+        mode: Literal["enabled", "dry-run"] = "enabled",
+        redactor: Redactor | None = None,
+        observer: CallObserver | None = None,
+        on_change: Callable[[], None] | None = None,
+    ) -> None:
+        self._registry = registry
+        self._context = context
+        self._limits = context.limits
+        self._approvals = approvals or ApprovalBridge()
+        self._dry_run = mode == "dry-run"
+        self._redactor = redactor or Redactor()
+        self._observer = observer
+        self._on_change = on_change
+        self._open: dict[int, Entry] = {}
+        self._records: dict[int, CallRecord] = {}
+        self._cancelled_early: dict[int, str] = {}
+        self._refused = 0
+        self._needed_approval: set[int] = set()
+        self.budget = CallBudget(self._limits)
+        self.approving = 0
+        """Calls that wait for a person."""
+        self.unrecorded = 0
+        """Calls that were refused and are not in `records`, since there are too many of them."""
+
+    @property
+    def active(self) -> int:
+        """Unsettled calls that wait for something else than a person."""
+        return len(self._open) - self.approving
+
+    def records(self) -> tuple[CallRecord, ...]:
+        """How every call stands, by ``seq``. One that is under way is shown as it would be if it were dropped now."""
+        under_way = {
+            entry.call.id: entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor)
+            for entry in self._open.values()
+        }
+        return tuple(record for _, record in sorted({**under_way, **self._records}.items()))
+
+    def needed_approval(self, call_id: int) -> bool:
+        """Whether a call is one that a person is asked about; in a dry run, that would be."""
+        return call_id in self._needed_approval
+
+    def cancel(self, call_id: int, reason: str = "its signal was aborted") -> None:
+        """Cancels one call; its `call` returns a `ToolCancelledError`. Does nothing for one that is settled."""
+        entry = self._open.get(call_id)
+        if entry is not None:
+            entry.cancel_reason = reason
+            entry.scope.cancel()
+        elif call_id not in self._records:
+            self._cancelled_early[call_id] = reason
+
+    def cancel_all(self, reason: str) -> None:
+        """Cancels every unsettled call."""
+        for call_id in list(self._open):
+            self.cancel(call_id, reason)
+
+    def close(self) -> None:
+        """Forgets what was approved or denied for this execution. To be called once when it is over."""
+        self._approvals.end_execution(self._context.execution_id)
+
+    def admit(self, call: ToolCall) -> None:
+        """Looks a call up, validates it, counts it and gives it its place in line, all at once.
+
+        Called for each call before the task that awaits `call` is started, this keeps the order of the script: not every
+        event loop starts tasks in the order in which they were made.
+        """
+        entry = Entry(call)
+        entry.cancel_reason = self._cancelled_early.pop(call.id, None)
+        self._open[call.id] = entry
+        try:
+            self._prepare(entry)
+        except HarnessError as error:
+            entry.refusal = error
+        except Exception as error:  # noqa: BLE001 - as in call
+            entry.refusal = _defect(call, error)
+        self._changed()
+
+    async def call(self, call: ToolCall) -> Settled:
+        """Carries out one call and settles it; admits it first, if it was not.
+
+        Raises nothing but the cancellation of the task it runs in.
+        """
+        if call.id not in self._open:
+            self.admit(call)
+        entry = self._open[call.id]
+        value: str | None = None
+        error: HarnessError | None = None
+        try:
+            if entry.cancel_reason is None:
+                with entry.scope:
+                    value = await self._carry_out(entry)
+            # Without a value the scope was cancelled. A tool that ends in spite of that has ended: its result stands.
+            if value is None:
+                error = entry.interrupted_error()
+        except HarnessError as raised:
+            error = raised if entry.cancel_reason is None else entry.dropped_error()
+        except Exception as raised:  # noqa: BLE001 - a defect of ours must settle the call too, not hang the script
+            error = _defect(entry.call, raised)
+        except BaseException:
+            await self._abandon(entry)
+            raise
+        finally:
+            if entry.place is not None:
+                self.budget.leave(entry.place)
+        return await self._settle(entry, value, error)
+
+    async def refuse(self, call: ToolCall, error: HarnessError) -> Settled:
+        """Records and settles a call that the runtime does not even try; it counts against no budget."""
+        entry = Entry(call)
+        self._open[call.id] = entry
+        return await self._settle(entry, None, error)
+
+    def _prepare(self, entry: Entry) -> None:
+        call, limits = entry.call, self._limits
+        tool = self._registry.get(call.tool)
+        entry.arguments = arguments = argument_object(call.arguments_json, tool, limits)
+        context = ToolContext(tool=tool.name, call_id=call.id, execution=self._context)
+        entry.invocation = invocation = Invocation(tool, context, limits, self._redactor)
+        entry.prepared = invocation.validate(arguments)
+        entry.valid = True
+        self.budget.spend(tool.name, len(self._open))
+        entry.counted = True
+        entry.needs_approval = tool.approval
+        if entry.needs_approval:
+            self._needed_approval.add(call.id)
+        if not self._dry_run and not entry.needs_approval:
+            entry.place = self.budget.line_up()
+
+    async def _carry_out(self, entry: Entry) -> str:
+        if entry.valid and self._observer is not None:
+            await self._observer.issued(entry.call)
+        if entry.refusal is not None:
+            raise entry.refusal
+        invocation = cast("Invocation", entry.invocation)
+        if self._dry_run:
+            return _made_up(entry, invocation)
+        if entry.needs_approval:
+            entry.ruling = ruling = await self._ask(entry, invocation.tool)
+            if ruling.error is not None:
+                raise ruling.error
+            decision = ruling.decision
+            if decision is not None and decision.kind == "answer":
+                return invocation.encode(invocation.check(decision.value))
+            if decision is not None and decision.edits:
+                entry.arguments = edited_arguments(invocation.tool.name, entry.arguments, decision.edits)
+                entry.prepared = invocation.validate(entry.arguments)
+            entry.place = self.budget.line_up()
+        if entry.place is not None:
+            await entry.place.reached()
+        if self._observer is not None:
+            await self._observer.started(entry.call, entry.request)
+        return invocation.encode(await invocation.run(entry.prepared, entry.scope))
+
+    async def _ask(self, entry: Entry, tool: Tool) -> Ruling:
+        entry.request = request = ApprovalRequest(
+            id=f"apr_{secrets.token_hex(8)}",
+            execution_id=self._context.execution_id,
+            tool=tool.name,
+            arguments=self._redactor.arguments(dict(entry.arguments)),
+            arguments_hash=content_hash(entry.arguments),
+            reason=f"tools.{tool.name} is declared with approval=True",
+            expires_at=time.time() + self._limits.approval_timeout,
+        )
+        self._set_approving(approving=True)
+        try:
+            session = self._context.session_id or self._context.conversation_id
+            return await self._approvals.ask(request, limits=self._limits, session=session)
+        finally:
+            self._set_approving(approving=False)
+
+    def _set_approving(self, *, approving: bool) -> None:
+        self.approving += 1 if approving else -1
+        self._changed()
+
+    def _changed(self) -> None:
+        if self._on_change is not None:
+            self._on_change()
+
+    async def _settle(self, entry: Entry, value: str | None, error: HarnessError | None) -> Settled:
+        ruling = entry.ruling
+        if error is not None:
+            status = entry.failed_status(error)
+        else:
+            status = CallStatus.PLANNED if self._dry_run else CallStatus.OK
+        record = entry.record(status, error, self._redactor)
+        settled = Settled(
+            call_id=entry.call.id,
+            record=record,
+            value_json=value,
+            error=record.error,
+            made_up=entry.made_up and error is None,
+            needs_approval=entry.needs_approval,
+            terminate_reason=ruling.note.reason if ruling and ruling.note.decision == "terminated" else None,
+        )
+        self._keep(entry, record)
+        if self._observer is None:
+            return settled
+        try:
+            await self._observer.settled(settled)
+        except Exception as raised:  # noqa: BLE001 - as in call
+            record = entry.record(CallStatus.ERROR, _defect(entry.call, raised), self._redactor)
+            self._records[entry.call.id] = record
+            return Settled(call_id=entry.call.id, record=record, error=record.error)
+        return settled
+
+    async def _abandon(self, entry: Entry) -> None:
+        """Records how a call stands whose task is being cancelled."""
+        record = entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor)
+        self._keep(entry, record)
+        if self._observer is not None:
+            with anyio.CancelScope(shield=True):
+                await self._observer.settled(Settled(call_id=entry.call.id, record=record, error=record.error))
+
+    def _keep(self, entry: Entry, record: CallRecord) -> None:
+        self._open.pop(entry.call.id, None)
+        if not self._dry_run:
+            self._registry.count(record)
+        self._refused += not entry.counted
+        if entry.counted or self._refused <= MAX_REFUSED_RECORDS:
+            self._records[entry.call.id] = record
+        else:
+            self.unrecorded += 1
+        self._changed()
+
+
+def _made_up(entry: Entry, invocation: Invocation) -> str:
+    entry.made_up = True
+    tool = invocation.tool
+    return invocation.encode(sample(tool.result) if tool.preview is None else invocation.preview(entry.arguments))
+
+
+def _defect(call: ToolCall, error: Exception) -> HarnessInternalError:
+    _LOG.error("The call to tools.%s failed inside the harness.", visible(call.tool[:80]), exc_info=error)
+    return HarnessInternalError(f"The call failed inside the harness ({type(error).__name__}); please report it.")

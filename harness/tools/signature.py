@@ -1,0 +1,136 @@
+"""A function's signature as a pydantic model of its arguments and an adapter for its result."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic.errors import PydanticUserError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
+
+from harness.errors import UsageError
+from harness.tools.docstrings import parse_docstring
+from harness.tools.tool import ToolContext
+
+__all__ = ["Signature", "is_async", "read_signature"]
+
+
+class _Schema(GenerateJsonSchema):
+    # A default that JSON has no form for is the function's own affair; the schema then shows none.
+    ignored_warning_kinds: set[JsonSchemaWarningKind] = {  # noqa: RUF012 - read by pydantic, never changed
+        "non-serializable-default",
+        "skipped-choice",
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What `read_signature` finds out."""
+
+    description: str
+    arguments: type[BaseModel]
+    """Its fields have neutral names; the parameters' names are their aliases, so that any name can be used."""
+    fields: Mapping[str, str]
+    """Field → parameter."""
+    own_defaults: frozenset[str]
+    """Fields whose default stands in the signature: left out of a call, the function fills them in itself."""
+    parameters: dict[str, Any]
+    """JSON Schema of the argument object."""
+    result: TypeAdapter[Any] | None
+    """None without an annotation, and for ``Any``."""
+    result_schema: dict[str, Any] | None
+    context: str | None
+    """The parameter that takes a `ToolContext`."""
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling ``function`` gives a coroutine."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - the method itself is looked at
+
+
+def read_signature(function: Callable[..., Any], name: str) -> Signature:
+    """Raises `UsageError` for a function that cannot be called with one JSON object, and says what to change."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise UsageError(f"Tool {name!r} is a generator; a tool returns one value, so return a list.")
+    hints = _hints(function, name)
+    description, texts = parse_docstring(inspect.getdoc(function))
+    context: str | None = None
+    definitions: dict[str, Any] = {}
+    fields: dict[str, str] = {}
+    own_defaults: set[str] = set()
+    for parameter in inspect.signature(function).parameters.values():
+        hint = hints.get(parameter.name, Any)
+        if hint is ToolContext:
+            context = parameter.name
+            continue
+        _check_parameter(parameter, name, annotated=parameter.name in hints, first=not fields)
+        field = f"p{len(fields)}"
+        fields[field] = parameter.name
+        default: Any = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        if default is not ... and not isinstance(default, FieldInfo):
+            own_defaults.add(field)
+        note = Field(alias=parameter.name, description=texts.get(parameter.name))
+        # The note stands in front, so that a description the author wrote into Field(…) wins.
+        definitions[field] = (
+            Annotated[hint, note] if not hasattr(hint, "__metadata__") else _annotate(hint, note),
+            default,
+        )
+    try:
+        model = create_model("Arguments", __config__=ConfigDict(extra="forbid"), **definitions)
+        parameters = model.model_json_schema(schema_generator=_Schema)
+        result = None if hints.get("return", Any) is Any else TypeAdapter(hints["return"])
+        result_schema = None if result is None else result.json_schema(mode="serialization", schema_generator=_Schema)
+    except (PydanticUserError, TypeError) as error:
+        raise UsageError(
+            f"No JSON Schema can be made for the signature of tool {name!r}: {error}. Annotate its parameters and its "
+            "result with types that have a JSON form."
+        ) from error
+    return Signature(
+        description=description,
+        arguments=model,
+        fields=fields,
+        own_defaults=frozenset(own_defaults),
+        parameters=_without_titles(parameters),
+        result=result,
+        result_schema=result_schema,
+        context=context,
+    )
+
+
+def _annotate(hint: Any, note: FieldInfo) -> Any:
+    return Annotated[(hint.__origin__, note, *hint.__metadata__)]
+
+
+def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    target = inspect.unwrap(function)
+    if not inspect.isroutine(target):
+        target = getattr(target, "func", None) or type(target).__call__
+    try:
+        return get_type_hints(target, include_extras=True)
+    except NameError as error:
+        raise UsageError(
+            f"An annotation of tool {name!r} names something that is not defined at module level ({error}). Define it "
+            "there, before the function."
+        ) from error
+
+
+def _check_parameter(parameter: inspect.Parameter, name: str, *, annotated: bool, first: bool) -> None:
+    if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        raise UsageError(f"Tool {name!r} takes {parameter}; name each parameter, since scripts pass one object.")
+    if parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise UsageError(f"Parameter {parameter.name!r} of tool {name!r} is positional-only; scripts pass names.")
+    if first and parameter.name in ("self", "cls") and not annotated:
+        raise UsageError(
+            f"Tool {name!r} is a method without its object; make a tool of the bound method: tool(obj.{name})."
+        )
+
+
+def _without_titles(schema: dict[str, Any]) -> dict[str, Any]:
+    """Without the titles pydantic derives from names: they say nothing, and a model pays for them."""
+    members = schema.get("properties", {})
+    cleaned = {name: {key: item for key, item in member.items() if key != "title"} for name, member in members.items()}
+    return {key: item for key, item in schema.items() if key != "title"} | ({"properties": cleaned} if members else {})

@@ -1,0 +1,165 @@
+"""What holds for every text, however it is cut, and what it costs."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.detection.position import Cursor
+from harness.detector import Detector, merge_text
+from harness.limits import Limits
+from harness.model import Block, Diagnostic, Segment
+
+SMALL = Limits(held_text=256)
+SIGNS = (
+    "<tool-calls> </tool-calls> <tool-calls </tool-calls /> > <Tool-Calls> ` `` ``` ~~~ - 1. # --- x it's ' \" ${ } { ( ) "
+    '// /* */ / <!-- --> \\ \\` <think> </think> <![CDATA[ ]]> id=" = é 😀 \u0301 \ufeff if ++ => [ ] < tool- await'
+)
+PIECES = st.sampled_from(
+    [*SIGNS.split(), "\n", "\n", "\n\n", "\r\n", "\r", " ", "    ", "\t", "> ", "\u2028", "\n> - ```"]
+)
+LONG = st.builds(lambda piece, count: piece * count, st.sampled_from([" ", "`", "~", "x", "\n"]), st.integers(100, 300))
+TEXTS = st.lists(st.one_of(PIECES, PIECES, PIECES, LONG), max_size=40).map("".join)
+BLOCKS = st.builds("{}<tool-calls>{}</tool-calls>{}".format, TEXTS, TEXTS, TEXTS)
+OPTIONS = st.fixed_dictionaries({"accept_fenced": st.booleans(), "skip_thinking": st.booleans()})
+
+
+def run(chunks: list[str], options: dict[str, bool]) -> tuple[list[Segment], tuple[Diagnostic, ...]]:
+    detector = Detector(limits=SMALL, **options)
+    segments = [segment for chunk in chunks for segment in detector.feed(chunk)]
+    segments += detector.finish()
+    return merge_text(segments), detector.diagnostics
+
+
+def cut(text: str, places: list[int]) -> list[str]:
+    edges = [0, *sorted(place % (len(text) + 1) for place in places), len(text)]
+    return [text[start:end] for start, end in pairwise(edges)]
+
+
+@pytest.mark.requirement("DET-002")
+@given(st.one_of(TEXTS, BLOCKS), st.lists(st.integers(0, 5_000), max_size=12), OPTIONS)
+def test_chunks_make_no_difference(text, places, options):
+    whole = run([text], options)
+    assert run(cut(text, places), options) == whole
+    assert run(list(text), options) == whole
+
+
+@pytest.mark.requirement("DET-001")
+@given(st.one_of(TEXTS, BLOCKS), OPTIONS)
+def test_nothing_is_lost_and_spans_are_right(text, options):
+    segments, _ = run([text], options)
+    assert "".join(segment.text for segment in segments) == text
+    cursor = Cursor()
+    for segment in segments:
+        assert (cursor.offset, cursor.line, cursor.column) == (
+            segment.span.start,
+            segment.span.line,
+            segment.span.column,
+        )
+        if isinstance(segment, Block):
+            within = Cursor()
+            within.advance(text[: segment.source_span.start])
+            assert within.pass_over(segment.source) == segment.source_span
+        for character in segment.text:  # one by one: what a position is does not depend on how it was reached
+            cursor.advance(character)
+        assert (cursor.offset, cursor.line, cursor.column) == (
+            segment.span.end,
+            segment.span.end_line,
+            segment.span.end_column,
+        )
+
+
+@pytest.mark.requirement("DET-003")
+@given(st.one_of(TEXTS, BLOCKS), OPTIONS)
+def test_all_but_text_comes_whole_and_once(text, options):
+    detector = Detector(limits=SMALL, **options)
+    parts = [segment for character in text for segment in detector.feed(character)]
+    parts += detector.finish()
+    whole, _ = run([text], options)
+    assert [part for part in parts if part.kind != "text"] == [part for part in whole if part.kind != "text"]
+
+
+@pytest.mark.requirement("DET-004")
+@given(TEXTS.filter(lambda text: "<tool-calls" not in text), OPTIONS)
+def test_what_is_held_back_is_bounded(text, options):
+    detector = Detector(limits=SMALL, **options)
+    given_out = 0
+    for number, character in enumerate(text, start=1):
+        given_out += sum(len(segment.text) for segment in detector.feed(character))
+        assert number - given_out <= SMALL.held_text
+
+
+@pytest.mark.requirement("DET-004")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<tool-calls " + "x" * 2_000,
+        "<tool-calls id='" + ">" * 2_000,
+        "`<tool-calls " + "x" * 2_000,
+        "```\n<tool-calls " + "x" * 2_000,
+        "`\n<tool-calls> " + "x" * 2_000,
+        " " * 2_000 + "<tool-calls>",
+        "`" * 2_000,
+        "~" * 2_000,
+        "- " * 2_000,
+        "```\n" + "`" * 2_000,
+        "</tool-calls" + " " * 2_000,
+        "a\\" * 1_000,
+    ],
+)
+def test_what_is_held_back_for_a_tag_or_line_is_bounded(text):
+    detector = Detector(limits=SMALL)
+    given_out, most = 0, 0
+    for number, character in enumerate(text, start=1):
+        given_out += sum(len(segment.text) for segment in detector.feed(character))
+        most = max(most, number - given_out)
+        if "id='" in text and number > 16 + SMALL.held_text:
+            return  # the tag has ended, and what follows is the script of an open block
+    assert most <= SMALL.held_text
+
+
+@pytest.mark.requirement("DET-007")
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "<tool-calls>",
+        "<tool-calls",
+        "<tool-calls ",
+        "<tool-calls id=' ",
+        "</tool-calls>",
+        "<tool-calls>1</tool-calls>",
+        "`<tool-calls ",
+        "`a\n<tool-calls>1</tool-calls>\n\n",
+        "    <tool-calls>\n",
+        "word `code` word\n",
+        "``` ",
+        "(",
+        "${`",
+        "// </tool-calls>\n",
+        "</tool-calls  ",
+    ],
+)
+@pytest.mark.parametrize("start", ["", "<tool-calls>a b\n", "```\n"])
+@pytest.mark.parametrize("size", [1, None])
+def test_time_grows_with_the_length(unit, start, size):
+    # A quadratic step makes four times the text cost sixteen times as much. Processor time, the better of two runs and a
+    # bound between the two keep the machine's moods out of it.
+    length = 2_000 if size else 16_000
+
+    def cost(count: int) -> float:
+        text = start + unit * count
+        before = time.process_time()
+        detector = Detector()
+        for at in range(0, len(text), size or len(text)):
+            detector.feed(text[at : at + (size or len(text))])
+        detector.finish()
+        return time.process_time() - before
+
+    count = length // len(unit)
+    small = min(cost(count) for _ in range(2))
+    large = min(cost(4 * count) for _ in range(2))
+    assert large <= 10 * small + 0.02

@@ -1,0 +1,42 @@
+"""The README's examples do what their comments say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.requirement("PRJ-009")
+@pytest.mark.parametrize("source", EXAMPLES, ids=range(len(EXAMPLES)))
+def test_python_examples_print_what_they_say(source):
+    promised = re.findall(r"^ *print\(.*\)  # (.+)$", source, re.MULTILINE)
+    assert promised
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", source], capture_output=True, text=True, timeout=50, check=False
+    )
+    assert (done.stderr, done.returncode) == ("", 0)
+    assert done.stdout.splitlines() == promised
+
+
+@pytest.mark.requirement("PRJ-009")
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+@pytest.mark.requirement("PRJ-009")
+def test_commands_of_the_first_screen_are_targets_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text()
+    first_screen = README.split("## Install")[0]
+    commands = re.findall(r"^    make (\w+)", first_screen, re.MULTILINE)
+    assert commands == ["demo", "test"]
+    assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
