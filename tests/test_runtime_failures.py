@@ -11,6 +11,7 @@ import sys
 import textwrap
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -83,6 +84,42 @@ def crashed(outcome: Outcome, *, how: str = "SIGKILL") -> None:
 async def works(harness: Harness) -> None:
     outcome = await harness.run(ONE)
     assert outcome.executions[0].value == 1, outcome.executions[0].error
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("RUN-012")
+@pytest.mark.parametrize("isolation", ["process", "shared"])
+async def test_a_worker_lost_with_its_fork_server_before_its_first_answer_is_replaced(isolation, monkeypatch):
+    async with Harness(isolation=isolation) as harness:
+        await works(harness)
+        assert harness._runtime is not None
+        pool = harness._runtime._pool
+        acquire = pool.acquire
+        servers: list[ForkServer] = []
+
+        async def acquire_and_lose(trust_domain: str | None) -> Any:
+            worker = await acquire(trust_domain)
+            if not servers:
+                servers.append(server_of(harness))
+                end(zygote_pid(harness))
+            return worker
+
+        monkeypatch.setattr(pool, "acquire", acquire_and_lose)
+        await works(harness)
+        assert server_of(harness) is not servers[0]
+        # Once is bad luck; twice is something to be told of.
+        servers.clear()
+        monkeypatch.setattr(pool, "acquire", acquire)
+
+        async def acquire_and_lose_each(trust_domain: str | None) -> Any:
+            worker = await acquire(trust_domain)
+            end(zygote_pid(harness))
+            return worker
+
+        monkeypatch.setattr(pool, "acquire", acquire_and_lose_each)
+        outcome = await harness.run(ONE)
+        assert outcome.executions[0].error is not None
+        assert outcome.executions[0].error.type == "WorkerCrashedError"
 
 
 async def spares_ready(harness: Harness) -> list[int]:

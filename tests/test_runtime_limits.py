@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from harness import ApprovalRequest, Decision, ErrorInfo, Harness, Outcome, tool
+from harness import ApprovalRequest, Decision, ErrorInfo, Harness, Limits, Outcome, tool
 
 pytestmark = pytest.mark.anyio
 
@@ -181,8 +181,12 @@ async def test_memory_that_runs_out_ends_the_script_and_not_the_host(script):
         "(function f() { f() })()",
         "const f = (n) => [n].map(f); f(1)",
         "class A { get a() { return this.a } } new A().a",
+        "const f = async () => { await f() }; await f()",
+        "let p = {}; for (let i = 0; i < 1e5; i++) p = new Proxy(p, {}); p.x",
+        "JSON.parse('['.repeat(1e6))",
+        "try { (function f() { f() })() } catch (error) { throw error }",
     ],
-    ids=["calls", "natives", "getters"],
+    ids=["calls", "natives", "getters", "async", "proxies", "JSON", "thrown again"],
 )
 async def test_recursion_that_is_too_deep(script, isolation):
     error = error_of(await run(script, isolation))
@@ -212,6 +216,31 @@ async def test_a_result_that_is_too_large():
     assert fits.executions[0].status == "ok"
 
 
+@pytest.mark.requirement("RUN-003")
+async def test_a_shared_worker_whose_script_survived_the_end_of_its_memory_is_dropped():
+    bomb = "<tool-calls>let all = []; try { for (;;) all.push(new Array(1e4).fill(1.5)) } catch { all = null } 1</tool-calls>"
+    async with Harness(isolation="shared", limits=Limits(memory_bytes=16 * 1024 * 1024)) as harness:
+        one = "<tool-calls>1</tool-calls>"
+        for script, started in [(one, 1), (one, 1), (bomb, 1), (one, 2)]:
+            outcome = await harness.run(script, trust_domain="a")
+            assert outcome.executions[0].value == 1, outcome.executions[0].error
+            workers = harness.get_status().workers
+            assert workers is not None
+            assert workers.started == started
+
+
+@pytest.mark.requirement("RUN-024")
+async def test_an_overflow_that_was_caught_does_not_lend_its_name_to_the_next_script():
+    async with Harness(isolation="shared") as harness:
+        caught = "<tool-calls>try { (function f() { f() })() } catch {} 1</tool-calls>"
+        assert (await harness.run(caught, trust_domain="a")).executions[0].value == 1
+        said = "<tool-calls>throw new RangeError('Maximum call stack size exceeded')</tool-calls>"
+        assert error_of(await harness.run(said, trust_domain="a")).type == "RangeError"
+        workers = harness.get_status().workers
+        assert workers is not None
+        assert workers.started == 1
+
+
 # ── which error it is ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -229,11 +258,15 @@ async def test_a_result_that_is_too_large():
         "class ScriptTimeoutError extends Error { clock = 'wall' } throw new ScriptTimeoutError('x')",
         "const e = new Error('x'); e.category = 'RESOURCE'; e.name = 'WorkerCrashedError'; throw e",
         "throw { name: 'ToolTimeoutError', message: 'x', retryable: true }",
+        "(function f(n) { if (n) f(n - 1); else throw new RangeError('Maximum call stack size exceeded') })(40)",
+        "try { 'x'.repeat(-1) } catch (e) { e.message = 'Maximum call stack size exceeded'; throw e }",
+        "try { null.x } catch (e) { e.message = 'out of memory'; throw e }",
+        "await Promise.reject(null)",
     ],
 )
 async def test_a_script_cannot_pass_its_own_error_off_as_a_limit_s(script):
     error = error_of(await run(script))
-    assert error.type in ("Error", "RangeError", "ScriptRuntimeError"), error
+    assert error.type in ("Error", "RangeError", "TypeError", "ScriptRuntimeError"), error
     assert not error.retryable
 
 

@@ -152,7 +152,9 @@ def turn(**changes: Any) -> bytes:
 
 
 def turn_body(**changes: Any) -> bytes:
-    return json.dumps({"cpu": 0.001, "heap": 1, "worker": STARTED, "turn": collected(**changes)}).encode()
+    said = collected(**changes)
+    evidence = None if said["ending"]["state"] == "wait" else {"deep": False, "full": False}
+    return json.dumps({"cpu": 0.001, "heap": 1, "evidence": evidence, "worker": STARTED, "turn": said}).encode()
 
 
 def issued(call_id: int, **changes: Any) -> dict[str, Any]:
@@ -202,7 +204,7 @@ def replaced(old: bytes, new: bytes) -> bytes:
     return raw(body.replace(old, new))
 
 
-TURN_WITHOUT_CONTENT = json.dumps({"cpu": 0, "heap": 1, "worker": STARTED, "turn": None}).encode()
+TURN_WITHOUT_CONTENT = json.dumps({"cpu": 0, "heap": 1, "evidence": None, "worker": STARTED, "turn": None}).encode()
 
 FRAMES = {
     "empty": announced(0) + b"x",
@@ -241,6 +243,10 @@ BODIES = {
     "neither value nor error": turn(ending={"state": "ok"}),
     "error without one": turn(ending={"state": "error"}),
     "both": turn(ending={"state": "ok", "value": "1", "error": {"kind": "error"}}),
+    "an end without evidence": replaced(b'{"deep": false, "full": false}', b"null"),
+    "evidence before the end": raw(
+        turn_body(ending=WAITS, calls=[issued(1)]).replace(b"null", b'{"deep": false, "full": false}', 1)
+    ),
     "turn without content": raw(TURN_WITHOUT_CONTENT),
     "value that is no JSON": turn(ending={"state": "ok", "value": "{"}),
     "value with NaN": turn(ending={"state": "ok", "value": "[NaN]"}),
@@ -463,7 +469,7 @@ async def test_a_worker_that_only_ever_begins_a_frame_is_ended_by_the_wall_clock
 @pytest.mark.parametrize("state", ["cpu", "memory", "engine", "overflow"])
 async def test_what_the_worker_says_of_itself_is_an_ending(state):
     note = {"state": state, "text": "x" * 10_000, "bytes": 7}
-    body = json.dumps({"cpu": 1.0, "heap": None, "worker": note, "turn": None}).encode()
+    body = json.dumps({"cpu": 1.0, "heap": None, "evidence": None, "worker": note, "turn": None}).encode()
     outcome, pool = await converse(raw(body))
     error = outcome.executions[0].error
     assert error is not None

@@ -22,6 +22,8 @@ class Death:
 
     status: int | None
     """Exit status; negative for a signal; None where nobody can know (a thread, a lost fork server)."""
+    orphaned: bool = False
+    """It ended because its fork server had."""
 
     def describe(self) -> str:
         """A few words for a message."""

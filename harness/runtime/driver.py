@@ -13,7 +13,14 @@ from pydantic import JsonValue
 from pydantic_core import from_json
 
 from harness.context import ProgressGate
-from harness.errors import HarnessError, ScriptCancelledError, ToolCancelledError, ToolValidationError
+from harness.errors import (
+    HarnessError,
+    ScriptCancelledError,
+    ScriptMemoryError,
+    ScriptStackError,
+    ToolCancelledError,
+    ToolValidationError,
+)
 from harness.model import Diagnostic, LogEntry, Severity
 from harness.runtime import endings, wire
 from harness.runtime.adapter import Death, Worker, WorkerGoneError, WorkerPool
@@ -22,10 +29,13 @@ from harness.runtime.agenda import Agenda
 from harness.runtime.clock import ExecutionClock
 from harness.runtime.job import Calls, Job, Result
 from harness.runtime.sources import SourceMap
-from harness.runtime.turns import CallIssued, Collected, Ending, Turn
+from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn
 from harness.tools.calls import ToolCall
 
 __all__ = ["Driver"]
+
+
+_EXHAUSTION = {ScriptMemoryError.__name__, ScriptStackError.__name__}
 
 
 class _Over(Exception):  # noqa: N818 - the end of the script, not an error
@@ -88,12 +98,13 @@ class Driver:
             try:
                 with self._scope:
                     try:
-                        worker = await pool.acquire(self._job.trust_domain)
+                        await self._with_worker(await pool.acquire(self._job.trust_domain), pool, group)
+                        if self._nothing_happened:
+                            self._gone, self._in_worker = None, True
+                            await self._with_worker(await pool.acquire(self._job.trust_domain), pool, group)
                     except HarnessError as error:
                         # Raised below: a task group would wrap it.
                         unavailable = error
-                    else:
-                        await self._with_worker(worker, pool, group)
                 self._note_ending(pool)
                 await self._aftermath()
             finally:
@@ -120,6 +131,13 @@ class Driver:
             self.result.wall_ms = round(self._clock.elapsed * 1000, 3)
             self.result.approval_ms = round(self._clock.paused_for * 1000, 3)
             self._death = await pool.release(worker, clean=self.result.clean and self._gone is None)
+
+    @property
+    def _nothing_happened(self) -> bool:
+        """Whether the worker was lost with its fork server before it gave a first answer, by no doing of the script's. A
+        script that has said nothing has changed nothing, so another worker can begin anew.
+        """
+        return self._gone is not None and self._death is not None and self._death.orphaned and not self.result.frames
 
     def _watch_over(self, worker: Worker, group: TaskGroup) -> None:
         """From the first time on that the script waits."""
@@ -174,11 +192,14 @@ class Driver:
                 )
         if turn.turn is None:
             raise WorkerGoneError("the worker sent a turn without its content", violation=True)
-        if turn.turn.ending.state == "wait":
+        waits = turn.turn.ending.state == "wait"
+        if waits != (turn.evidence is None):
+            raise WorkerGoneError("the worker did not say how the script left it", violation=True)
+        if waits:
             self._watch_over(worker, group)
-        await self._take_turn(turn.turn, group)
+        await self._take_turn(turn.turn, turn.evidence, group)
 
-    async def _take_turn(self, said: Collected, group: TaskGroup) -> None:
+    async def _take_turn(self, said: Collected, evidence: Evidence | None, group: TaskGroup) -> None:
         # All of it is checked before any of it is believed.
         value, progress = self._checked(said)
         cancelled = self._agenda.take_in(said)
@@ -198,8 +219,8 @@ class Driver:
             await self._take_call(issued, said.ending, group, alone=alone and issued.id not in cancelled)
         for call_id in cancelled:
             self._calls.cancel(call_id, "its signal was aborted")
-        if said.ending.state != "wait":
-            self._finish(said.ending, value)
+        if evidence is not None:
+            self._finish(said.ending, value, evidence)
             raise _Over
 
     def _checked(self, said: Collected) -> tuple[JsonValue, list[tuple[str, JsonValue]]]:
@@ -243,18 +264,20 @@ class Driver:
 
     # ── endings ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _finish(self, ending: Ending, value: JsonValue) -> None:
+    def _finish(self, ending: Ending, value: JsonValue, evidence: Evidence) -> None:
         result = self.result
         result.clean = True
         if ending.state == "stuck":
             self._fail(endings.deadlock())
         elif ending.error is not None:
-            result.clean = ending.error.kind not in ("memory", "stack")
-            result.error = endings.thrown_error(ending.error, self._source, self._limits, self._agenda.failed)
+            result.error = endings.thrown_error(ending.error, evidence, self._source, self._limits, self._agenda.failed)
+            result.clean = result.error.type not in _EXHAUSTION
         elif len((ending.value or "").encode()) > self._limits.result_bytes:
             self._fail(endings.too_large(self._limits))
         else:
             result.value = value
+        # After it has run out of memory, caught or not, the engine is not to be relied on.
+        result.clean = result.clean and not evidence.full
         if ending.replaced:
             self._say(
                 "lone_surrogates_replaced",

@@ -32,7 +32,7 @@ from harness.errors import (
 from harness.limits import Limits
 from harness.runtime.adapter import Death, WorkerGoneError
 from harness.runtime.sources import SourceMap
-from harness.runtime.turns import Note, Thrown
+from harness.runtime.turns import Evidence, Note, Thrown
 from harness.syntax.absent import ABSENT_GLOBALS
 
 __all__ = [
@@ -45,6 +45,8 @@ __all__ = [
     "wall_timeout",
 ]
 
+_MOST_FRAMES = 16
+"""Frames of a stack that the VM keeps."""
 _FRAME = re.compile(r"^    at (.*) \(<script>:(\d+):(\d+)\)$")
 _NOT_DEFINED = re.compile(r"^'?([A-Za-z_$][\w$]*)'? is not defined$")
 
@@ -68,11 +70,13 @@ _REFUSALS: dict[str, type[HarnessError]] = {
 }
 
 
-def thrown_error(thrown: Thrown, source: SourceMap, limits: Limits, calls: Mapping[int, ErrorInfo]) -> ErrorInfo:
+def thrown_error(
+    thrown: Thrown, evidence: Evidence, source: SourceMap, limits: Limits, calls: Mapping[int, ErrorInfo]
+) -> ErrorInfo:
     """What a script threw and did not catch. ``calls`` holds the errors of the calls that failed, by id."""
     stack, line, column = _stack(thrown.stack, source)
     position = {"line": line, "column": column, "stack": stack or None}
-    limit = _limit_error(thrown, limits)
+    limit = _limit_error(thrown, evidence, limits)
     if limit is not None:
         return limit.info().model_copy(update=position)
     if thrown.call is not None and thrown.call in calls:
@@ -101,8 +105,12 @@ def thrown_error(thrown: Thrown, source: SourceMap, limits: Limits, calls: Mappi
     )
 
 
-def _limit_error(thrown: Thrown, limits: Limits) -> HarnessError | None:
+def _limit_error(thrown: Thrown, evidence: Evidence, limits: Limits) -> HarnessError | None:
     """The error for what is no ordinary exception of a script; None for one that is."""
+    if thrown.kind == "memory" or (thrown.claims == "memory" and evidence.full):
+        return _memory(limits)
+    if thrown.claims == "stack" and (_has_many_frames(thrown) if evidence.deep is None else evidence.deep):
+        return _stack_overflow(limits)
     match thrown.kind:
         case "lost":
             return SerializationError(
@@ -111,14 +119,6 @@ def _limit_error(thrown: Thrown, limits: Limits) -> HarnessError | None:
             )
         case "large":
             return too_large(limits)
-        case "memory":
-            return _memory(limits)
-        case "stack":
-            return ScriptStackError(
-                f"The script recursed deeper than its stack of {limits.stack_bytes:,} bytes allows (stack_bytes). "
-                "Use a loop, or a smaller input.",
-                details={"limit": limits.stack_bytes},
-            )
         case "thrown":
             return ScriptRuntimeError(
                 f"The script threw {thrown.text}. Throw an Error instead, so that its place is known.",
@@ -173,9 +173,22 @@ def too_large(limits: Limits) -> ReturnValueTooLargeError:
     )
 
 
+def _has_many_frames(thrown: Thrown) -> bool:
+    return thrown.stack.count("\n") >= _MOST_FRAMES
+
+
+def _stack_overflow(limits: Limits) -> ScriptStackError:
+    return ScriptStackError(
+        f"The script recursed deeper than its stack of {limits.stack_bytes:,} bytes allows (stack_bytes). Use a loop, "
+        "or a smaller input.",
+        details={"limit": limits.stack_bytes},
+    )
+
+
 def _memory(limits: Limits) -> ScriptMemoryError:
     return ScriptMemoryError(
-        f"The script used up its memory of {limits.memory_bytes:,} bytes (memory_bytes). Process less at a time.",
+        f"The script used up its memory of {limits.memory_bytes:,} bytes (memory_bytes), or made a string longer than "
+        "the engine can hold. Process less at a time.",
         details={"limit": limits.memory_bytes},
     )
 

@@ -240,7 +240,7 @@ class ForkServer:
             while worker.pid not in self.exits and self.failure is None:
                 if not self.refresh():
                     await self._wait()
-        return Death(self.exits.get(worker.pid))
+        return Death(self.exits.get(worker.pid), orphaned=worker.pid not in self.exits and self.failure is not None)
 
     def forget(self, worker: ForkedWorker) -> None:
         """Nobody will ask how this worker ended."""
@@ -265,6 +265,9 @@ class ForkServer:
             try:
                 message, descriptors = _receive(self._control)
             except BlockingIOError:
+                # A child in the middle of being forked keeps the socket of a zygote that has died open for a moment.
+                if self._process is not None and self._process.poll() is not None:
+                    self.failure = "it has ended"
                 break
             except OSError as error:
                 self.failure = f"its control socket failed ({error.strerror})"
@@ -334,6 +337,8 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
 
 
 async def _reap(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is not None:
+        return
     pidfd = os.pidfd_open(process.pid)
     try:
         with anyio.move_on_after(_STOP_TIMEOUT) as waiting:

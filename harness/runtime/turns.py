@@ -13,6 +13,7 @@ __all__ = [
     "CallIssued",
     "Collected",
     "Ending",
+    "Evidence",
     "Failed",
     "LeftBehind",
     "Note",
@@ -68,7 +69,9 @@ class TimerSet(_Strict):
 class Thrown(_Strict):
     """What the script threw; which fields are set depends on ``kind``."""
 
-    kind: Literal["error", "thrown", "lost", "large", "memory", "stack"]
+    kind: Literal["error", "thrown", "lost", "large", "memory"]
+    claims: Literal["memory", "stack"] | None = None
+    """The limit that the engine throws this for; a script can throw the same."""
     class_: Annotated[Text, Field(alias="class")] = "Error"
     name: Text = ""
     message: Text = ""
@@ -138,9 +141,19 @@ class Note(_Strict):
     bytes: int = 0
 
 
+class Evidence(_Strict):
+    """What the worker found when the script had ended, whatever the script says."""
+
+    deep: bool | None
+    """Its stack was used almost as far as it may be; None where that cannot be told."""
+    full: bool
+    """Its process came to hold most of what the script may use."""
+
+
 class Turn(_Body):
     cpu: Annotated[float, Field(ge=0)]
     heap: Annotated[int, Field(ge=0)] | None
+    evidence: Evidence | None
     worker: Note | None
     turn: Collected | None
 

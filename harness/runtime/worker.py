@@ -1,7 +1,7 @@
 """The child's end of the bridge: one VM, one loop. The only module that imports the engine.
 
 It runs in a process of its own (or, for ``isolation="thread"``, in a thread), imports nothing but the standard
-library, the engine and :mod:`harness.runtime.wire`, and never lets a JavaScript value reach the binding's own
+library, the engine and what it needs of this folder, and never lets a JavaScript value reach the binding's own
 conversions: what crosses is one string made in the VM by a captured ``JSON.stringify``.
 """
 
@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import _quickjs
 
 from harness.runtime import wire
+from harness.runtime.gauge import StackGauge
 
 __all__ = ["PRELUDE_LINE", "VM", "Channel", "Rehearsal", "serve"]
 
@@ -37,9 +38,7 @@ _KERNEL_CPU_SLACK = 0.05
 _NO_LIMIT = 0
 _WAITS = '{"ending":{"state":"wait"}'
 _WENT_WELL = b'"ending":{"state":"ok"'
-# With no memory left for an error object the engine throws null, as a script may, too.
-_THREW_NULL = '{"ending":{"state":"error","error":{"kind":"null"}}'
-_KIND_OF_NULL = {True: '"kind":"memory"', False: '"kind":"thrown","what":"object","text":"null"'}
+_OVERFLOW = "(function deeper(){deeper()})()"
 
 
 class Channel(Protocol):
@@ -109,12 +108,29 @@ class VM:
         problems = json.loads(self._call("problems", "", None))
         if problems:
             raise RuntimeError("the VM's hardening did not take: " + "; ".join(problems[:10]))
+        self._gauge = self._stack_gauge(stack_bytes)
         self._began = 0.0
         self._cpu_limit = 0.0
         self._engine_deadline = 0.0
         self._frame_bytes = 0
         self._memory_limit = 0
         self._peak_before = 0
+
+    def _stack_gauge(self, stack_bytes: int) -> StackGauge | None:
+        """None where this thread's stack cannot be looked at."""
+        try:
+            self._context.eval(_OVERFLOW)
+        except _quickjs.JSException:
+            pass
+        else:
+            raise RuntimeError("the engine has no limit on its stack")
+        try:
+            gauge = StackGauge(stack_bytes=stack_bytes)
+            seen = gauge.deep
+            gauge.reset()
+        except OSError:
+            return None
+        return gauge if seen and not gauge.deep else None
 
     def settle_in(self) -> None:
         """Be told that this is the process to serve in: what was used before, by the one it was forked from, is past."""
@@ -166,6 +182,8 @@ class VM:
         job = frame["job"] if rewritten else {**frame["job"], "shift": None}
         self._memory_limit = frame["memory_bytes"]
         self._context.set_memory_limit(self._memory_limit)
+        if self._gauge is not None:
+            self._gauge.reset()
         return self._turn("start", json.dumps(job), script, {"state": "started", "rewritten": rewritten})
 
     def deliver(self, body: str) -> bytes:
@@ -189,9 +207,6 @@ class VM:
             if memory["malloc_size"] > 0.75 * memory["malloc_limit"]:
                 return self._answer({"state": "memory"}, None)
             return self._answer({"state": "engine", "text": str(error)[:500]}, None)
-        if collected.startswith(_THREW_NULL):
-            kind = _KIND_OF_NULL[self._memory_ran_out()]
-            collected = _THREW_NULL.replace('"kind":"null"', kind) + collected[len(_THREW_NULL) :]
         answer = self._answer(note, collected)
         if len(answer) > self._frame_bytes:
             return self._answer({"state": "overflow", "bytes": len(answer)}, None)
@@ -224,11 +239,17 @@ class VM:
 
     def _answer(self, note: dict[str, Any] | None, collected: str | None) -> bytes:
         cpu = round(_cpu_clock() - self._began, 6)
-        # Measuring the heap walks all of it: once, at the end.
         waits = collected is not None and collected.startswith(_WAITS)
+        # Measuring the heap walks all of it: once, at the end.
         heap = "null" if waits else self._context.memory()["malloc_size"]
+        evidence = "null" if waits else json.dumps(self._evidence())
         worker = "null" if note is None else json.dumps(note)
-        return f'{{"cpu":{cpu},"heap":{heap},"worker":{worker},"turn":{collected or "null"}}}'.encode()
+        turn = collected or "null"
+        return f'{{"cpu":{cpu},"heap":{heap},"evidence":{evidence},"worker":{worker},"turn":{turn}}}'.encode()
+
+    def _evidence(self) -> dict[str, bool | None]:
+        """What the process itself shows of how the script has fared. A script can say anything."""
+        return {"deep": None if self._gauge is None else self._gauge.deep, "full": self._memory_ran_out()}
 
 
 _POSITION = re.compile(r"<script>:(\d+):(\d+)")

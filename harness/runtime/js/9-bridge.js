@@ -2,11 +2,12 @@
 
 // ── how a script ends ────────────────────────────────────────────────────────────────────────────────────────────
 
-// Only the engine makes these two (see powerless above, and the depth of a stack that really overflowed).
-// Short of memory for that error object, it throws null, as a script may, too: then only trying tells.
+// The engine throws an InternalError for nothing but memory that ran out and strings longer than it can hold, and no
+// script can make one (see powerless above): whoever has got hold of one, whatever it says by now, has been there.
+// Short of memory for that error object, the engine throws null, as a script may, too: then only trying tells.
 const isOutOfMemory = (error) =>
   (error === null && memoryIsUsedUp()) ||
-  (typeof error === 'object' && error !== null && getPrototypeOf(error) === InternalErrorPrototype && error.message === 'out of memory');
+  (typeof error === 'object' && error !== null && isPrototypeOf(InternalErrorPrototype, error));
 
 const memoryIsUsedUp = () => {
   try {
@@ -17,15 +18,12 @@ const memoryIsUsedUp = () => {
   }
 };
 
-const isStackOverflow = (error) => {
-  if (typeof error !== 'object' || error === null || getPrototypeOf(error) !== RangeErrorPrototype) return false;
+// What the engine throws when the stack overflows, a script can throw, too. So this is only a claim: the worker looks
+// at the stack itself.
+const claimsStackOverflow = (error) => {
+  if (!isError(error) || getPrototypeOf(error) !== RangeErrorPrototype) return false;
   const message = getOwnPropertyDescriptor(error, 'message');
-  if (message === undefined || message.value !== 'Maximum call stack size exceeded') return false;
-  const raw = rawStack(error);
-  if (typeof raw !== 'string') return false;
-  let frames = 0;
-  for (let i = stringIndexOf(raw, '\n'); i >= 0; i = stringIndexOf(raw, '\n', i + 1)) frames++;
-  return frames >= STACK_LIMIT;
+  return message !== undefined && message.value === 'Maximum call stack size exceeded';
 };
 
 const NATIVE_ERRORS = [];
@@ -60,12 +58,9 @@ const errorText = (error) => {
     const kind = error.limit === 0 ? 'lost' : 'large';
     return arrayJoin(['{"kind":"', kind, '","path":', quoted(error.path), ',"what":', quoted(error.what), '}'], '');
   }
-  // The worker knows whether it was the script or the engine that threw it.
-  if (error === null) return '{"kind":"null"}';
+  // Whether it was the script or the engine that threw null, the worker knows better.
+  if (error === null) return '{"kind":"thrown","what":"object","text":"null","claims":"memory"}';
   if (isOutOfMemory(error)) return '{"kind":"memory"}';
-  if (isStackOverflow(error)) {
-    return arrayJoin(['{"kind":"stack","stack":', quoted(stackText(scriptFrames(rawStack(error), 6))), '}'], '');
-  }
   if (typeof error !== 'object' || !isErrorLike(error)) {
     let text = '';
     let shown = 'undefined';
@@ -86,7 +81,8 @@ const errorText = (error) => {
       ',"message":', quoted(readText(() => error.message, MOST_MESSAGE)),
       ',"stack":', quoted(stringSlice(stack ?? '', 0, MOST_MESSAGE)),
       ',"call":', typeof origin === 'number' ? NativeString(origin) : 'null',
-      ',"refused":', typeof origin === 'string' ? quoted(origin) : 'null', behindText(error), '}',
+      ',"refused":', typeof origin === 'string' ? quoted(origin) : 'null',
+      ',"claims":', claimsStackOverflow(error) ? '"stack"' : 'null', behindText(error), '}',
     ],
     '',
   );
