@@ -83,6 +83,7 @@ class ExecutionContext(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     execution_id: Id = Field(default_factory=new_execution_id)
+    """Of the first block that runs, if it is given; the second one's is ``<id>-2``, and so on."""
     conversation_id: Id | None = None
     session_id: Id | None = None
     user_id: Id | None = None

@@ -172,10 +172,17 @@ class Run:
     def _skipped(self, block: Block, reason: str) -> Execution:
         return Execution(id=new_execution_id(), script=_bare_info(block), status=ExecutionStatus.SKIPPED, reason=reason)
 
+    def _execution_id(self, index: int) -> str:
+        """The caller's id belongs to the first block that runs; those behind it are told apart by their place."""
+        if "execution_id" not in self._context.model_fields_set:
+            return new_execution_id()
+        given = self._context.execution_id
+        return given if index == 0 else f"{given}-{index + 1}"
+
     async def _execute(self, script: Script, runtime: Runtime) -> Execution:
         index, self._ran = self._ran, self._ran + 1
         settings = self._settings
-        context = self._context.model_copy(update={"execution_id": new_execution_id()})
+        context = self._context.model_copy(update={"execution_id": self._execution_id(index)})
         facades: list[CallFacade] = []
 
         def calls(on_change: Callable[[], None]) -> Calls:

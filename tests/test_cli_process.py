@@ -301,6 +301,28 @@ def test_a_full_disk_is_no_defect(command):
     assert done.stderr == message
 
 
+@pytest.mark.requirement("CLI-018")
+@pytest.mark.parametrize(
+    ("command", "closed", "status", "message"),
+    [
+        ("run - --json", ">&-", 1, "standard output cannot be written (Bad file descriptor), so the report is lost."),
+        ("run -", ">&-", 1, "standard output cannot be written (Bad file descriptor), so the report is lost."),
+        ("run -", "<&-", 2, "- cannot be read: Bad file descriptor."),
+        ("run - --json", "2>&-", 0, ""),
+        ("run -", ">&- 2>&-", 1, ""),
+    ],
+)
+def test_a_closed_stream_is_no_defect(command, closed, status, message):
+    shell = ["sh", "-c", f'exec "$0" -m harness {command} {closed}', sys.executable]
+    done = subprocess.run(
+        shell, input=block("1"), capture_output=True, text=True, timeout=50, check=False, env=ENVIRONMENT
+    )
+    assert done.returncode == status, done.stderr
+    assert done.stderr == (f"harness: {message}\n" if message else "")
+    if status == 0:
+        assert json.loads(done.stdout)["executions"][0]["value"] == 1
+
+
 @pytest.mark.requirement("CLI-019", "TOOL-052")
 def test_a_tool_that_never_ends_does_not_keep_the_command(noisy):
     # Were its thread waited for, this would end in the timeout of `run`.

@@ -272,6 +272,28 @@ async def test_the_last_expression_or_return_is_the_result():
     assert all(execution.error is None for _, execution in results)
 
 
+@pytest.mark.requirement("CTX-006")
+async def test_an_execution_id_that_is_given_is_used():
+    running, go_on = anyio.Event(), anyio.Event()
+
+    @tool
+    async def wait() -> None:
+        running.set()
+        await go_on.wait()
+
+    context = {"execution_id": "mine"}
+    async with Harness(tools=[wait]) as harness, anyio.create_task_group() as group:
+        three = "<tool-calls>context.execution_id</tool-calls>" * 3
+        outcome = await harness.run(three, context=context)
+        assert [execution.value for execution in outcome.executions] == ["mine", "mine-2", "mine-3"]
+        assert [execution.id for execution in outcome.executions] == ["mine", "mine-2", "mine-3"]
+        group.start_soon(lambda: harness.run("<tool-calls>await tools.wait()</tool-calls>", context=context))
+        await running.wait()
+        with pytest.raises(UsageError, match="'mine' is running already"):
+            await harness.run("<tool-calls>1</tool-calls>", context=context)
+        go_on.set()
+
+
 @pytest.mark.requirement("PIPE-016")
 async def test_context_inputs_and_limits_reach_the_script():
     script = "({inputs: context.inputs, user: context.user_id, meta: context.metadata, calls: context.limits.max_tool_calls})"

@@ -54,6 +54,8 @@ class Runtime:
         a person.
         """
         self._check_limits(job.limits)
+        if execution_id in self._running:
+            raise UsageError(f"An execution with the id {execution_id!r} is running already; give each one its own.")
         driver = Driver(job, progress)
         driver.connect(calls(driver.calls_changed))
         self._running[execution_id] = driver
