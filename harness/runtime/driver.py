@@ -100,7 +100,7 @@ class Driver:
                     try:
                         await self._with_worker(await pool.acquire(self._job.trust_domain), pool, group)
                         if self._nothing_happened:
-                            self._gone, self._in_worker = None, True
+                            self._gone, self._in_worker, self._watching = None, True, anyio.CancelScope()
                             await self._with_worker(await pool.acquire(self._job.trust_domain), pool, group)
                     except HarnessError as error:
                         # Raised below: a task group would wrap it.
