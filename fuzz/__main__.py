@@ -49,7 +49,7 @@ def search(name: str, seconds: int) -> None:
         f"-artifact_prefix={findings}/",
         f"-dict={Path(__file__).parent / 'tokens.dict'}",
         "-max_len=4096",
-        "-timeout=10",
+        "-timeout=30",
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
     ]
