@@ -19,7 +19,7 @@ _MARKDOWN = (
     "`` ` <tool-calls> `\n`` <tool-calls>1</tool-calls>\n\n",
     "<think><tool-calls>1</tool-calls></think><tool-calls>2</tool-calls>",
     "<tool-calls/></tool-calls><Tool-Calls><tool-calls id='>'>// </tool-calls>\n</tool-calls >",
-    "<tool-calls><![CDATA[ 1 ]]></tool-calls>\r\n\ufeff<tool-calls\tlang=\"js\">\u2028</tool-calls\n>",
+    '<tool-calls><![CDATA[ 1 ]]></tool-calls>\r\n\ufeff<tool-calls\tlang="js">\u2028</tool-calls\n>',
     "<tool-calls>`${'</tool-calls>'}`; /[</tool-calls>]/; \"</tool-calls><tool-calls>\" // </tool-calls>",
 )
 _ATTRIBUTES = (

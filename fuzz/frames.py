@@ -194,12 +194,24 @@ async def _check_conversation(bodies: list[bytes]) -> None:
 
 
 _CALL: dict[str, Any] = {
-    "id": 1, "tool": "echo", "args": '[{"text":"x"}]', "line": 1, "problem": None, "aborted": False,
+    "id": 1,
+    "tool": "echo",
+    "args": '[{"text":"x"}]',
+    "line": 1,
+    "problem": None,
+    "aborted": False,
 }
 _SAID: dict[str, Any] = {
     "ending": {"state": "ok", "value": "1"},
-    "calls": [], "timers": [], "cleared": [], "cancelled": [], "logs": [], "progress": [],
-    "dropped": {"log_lines": 0, "log_bytes": 0, "progress": 0}, "looked_at": 0, "left_behind": [],
+    "calls": [],
+    "timers": [],
+    "cleared": [],
+    "cancelled": [],
+    "logs": [],
+    "progress": [],
+    "dropped": {"log_lines": 0, "log_bytes": 0, "progress": 0},
+    "looked_at": 0,
+    "left_behind": [],
 }
 _TURN: dict[str, Any] = {"cpu": 0.01, "heap": 1, "worker": {"state": "started"}}
 _WAIT = {"state": "wait"}

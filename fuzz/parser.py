@@ -61,9 +61,7 @@ def _block(tag: str, source: str) -> Block:
     within = cursor.pass_over(source)
     after = cursor.pass_over("</tool-calls>")
     end = {"end": after.end, "end_line": after.end_line, "end_column": after.end_column}
-    return Block(
-        text=text, span=before.model_copy(update=end), opening_tag=tag, source=source, source_span=within
-    )
+    return Block(text=text, span=before.model_copy(update=end), opening_tag=tag, source=source, source_span=within)
 
 
 def _check_error(error: ScriptError | ToolNotFoundError, source: str) -> None:

@@ -19,9 +19,43 @@ _PIECES = (
     *("<tool-calls>", "</tool-calls>", "<tool-calls", "</tool-calls", "<tool-calls/>", "<tool-calls ", "<Tool-Calls>"),
     *("`", "``", "```", "~~~", "\\`", "\\", "<", ">", "/", "//", "/*", "*/", "<!--", "-->", "<think>", "</think>"),
     *("\n", "\r", "\r\n", "\n\n", " ", "    ", "\t", "> ", "- ", "1. ", "# ", "a", "é", "😀", "\u2028", "\ufeff"),
-    *("'", '"', "=", "='", "(", ")", "[", "]", "{", "}", "${", "!", "?", "?.", "+", "++", "=>", ".", ",", ";", ":", "#"),
+    *(
+        "'",
+        '"',
+        "=",
+        "='",
+        "(",
+        ")",
+        "[",
+        "]",
+        "{",
+        "}",
+        "${",
+        "!",
+        "?",
+        "?.",
+        "+",
+        "++",
+        "=>",
+        ".",
+        ",",
+        ";",
+        ":",
+        "#",
+    ),
     *("if(a)", "function", "class", "async", "await ", "0", "1.5", "x", "<![CDATA[", "]]>", "\\u{", "*", "-", "*/ "),
-    *("/a/", "`a`", "'a'", "{a}", "(a)", "a\n", "x=1;\n", "// </tool-calls>\n", "// </tool-calls>x\n", "'</tool-calls>'"),
+    *(
+        "/a/",
+        "`a`",
+        "'a'",
+        "{a}",
+        "(a)",
+        "a\n",
+        "x=1;\n",
+        "// </tool-calls>\n",
+        "// </tool-calls>x\n",
+        "'</tool-calls>'",
+    ),
 )
 _TIMES = (1, 1, 2, 7, 60, 270, 1_000)
 
@@ -66,10 +100,8 @@ def search(seconds: float, *, seed: int = 0, length: int = 20_000, step: int = 0
     kept: dict[Pattern, float] = {}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if len(kept) < 40 or pick.random() < 0.2:
-            pattern = _new(pick, step)
-        else:
-            pattern = _changed(pick, pick.choice(list(kept)))
+        new = len(kept) < 40 or pick.random() < 0.2
+        pattern = _new(pick, step) if new else _changed(pick, pick.choice(list(kept)))
         if pattern in kept:
             continue
         measured = cost(pattern, length)
@@ -112,7 +144,9 @@ def _changed(pick: random.Random, pattern: Pattern) -> Pattern:
         case 5:
             return pattern._replace(start=tuple(pick.choices(_PIECES, k=pick.randrange(4))))
         case _:
-            return pattern._replace(fenced=not pattern.fenced) if pick.random() < 0.3 else pattern._replace(
-                end=tuple(pick.choices(_PIECES, k=pick.randrange(3)))
+            return (
+                pattern._replace(fenced=not pattern.fenced)
+                if pick.random() < 0.3
+                else pattern._replace(end=tuple(pick.choices(_PIECES, k=pick.randrange(3))))
             )
     return pattern._replace(lines=tuple(lines))

@@ -234,9 +234,7 @@ class Detector:
             self._report_prose("tag_case")
             window.at += 1
             return
-        hidden = self._lines.hides(
-            window.text, window.at, window.base, final=final, accept_fenced=self._accept_fenced
-        )
+        hidden = self._lines.hides(window.text, window.at, window.base, final=final, accept_fenced=self._accept_fenced)
         if hidden in (Hidden.FENCE, Hidden.SPAN):
             self._ignore_on_line(_REASONS[hidden], final, stop_at_backtick=hidden is Hidden.SPAN)
         elif hidden is not Hidden.UNKNOWN:

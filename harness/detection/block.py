@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pydantic import JsonValue
+
 from harness.detection.closing import Evidence, may_end_in_comment
 from harness.detection.literals import LINE_ENDS
 from harness.detection.position import Cursor, Finding
 from harness.detection.scanner import ClosingTag, Scanner
-from harness.detection.tags import CDATA_START, unwrap
+from harness.detection.tags import CDATA_START, CLOSING_TAG, unwrap
 from harness.detection.window import Window
 from harness.model import Block, Span, Unclosed
 
 __all__ = ["OpenBlock", "emit_self_closed"]
+
 
 class OpenBlock:
     """The block whose opening tag stands at ``window.at`` and ends at ``tag_end``."""
@@ -30,6 +33,8 @@ class OpenBlock:
         self._earned = self._start
         self._scanner = Scanner()
         self._cdata_due = True
+        self._script_start = self._content_start
+        """Where the scanner began."""
 
     def read(self, *, final: bool) -> bool:
         """Read on. True if the block closed and was given out; the window then stands behind it."""
@@ -56,7 +61,9 @@ class OpenBlock:
         window = self._window
         window.at = len(window.text)
         self.keep()
-        text = self._opening_tag + self._content()
+        content = self._content()
+        text = self._opening_tag + content
+        self._explain(content)
         self._report_findings(text)
         window.notices.add("unclosed_block", window.cursor, {})
         window.emit(Unclosed(text=text, span=window.cursor.pass_over(text)))
@@ -73,6 +80,7 @@ class OpenBlock:
         if head == CDATA_START:
             window.at += len(CDATA_START)
         self._cdata_due = False
+        self._script_start = window.base + window.at
         return True
 
     def _content(self, end: int | None = None) -> str:
@@ -119,6 +127,24 @@ class OpenBlock:
         self._evidence.earn(offset - self._earned)
         self._earned = offset
 
+    def _explain(self, content: str) -> None:
+        """Note the first closing tag that a literal hides, since that is what the block was perhaps meant to end with."""
+        reported = {finding.offset for finding in self._scanner.findings}
+        places = (self._content_start + tag.start() for tag in CLOSING_TAG.finditer(content))
+        offset = next((place for place in places if place not in reported), None)
+        if offset is None:
+            return
+        scanner, before = Scanner(), content[: offset - self._content_start]
+        at = self._script_start - self._content_start
+        while at < len(before) and (now := scanner.scan(before, at, self._content_start, final=False)) > at:
+            at = now
+        if literal := scanner.literal():
+            name, start = literal
+            place = Cursor(self._window.cursor.offset, self._window.cursor.line, self._window.cursor.column)
+            place.advance(self._opening_tag + content[: start - self._content_start])
+            details: dict[str, JsonValue] = {"literal": name, "from_line": place.line, "from_column": place.column}
+            self._scanner.findings.append(Finding("closing_tag_in_literal", offset, details))
+
     # ── what comes out ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _close(self, tag: ClosingTag) -> None:
@@ -161,7 +187,7 @@ class OpenBlock:
         place = Cursor(cursor.offset, cursor.line, cursor.column)
         for finding in sorted(self._scanner.findings, key=lambda finding: finding.offset):
             place.advance(text[place.offset - self._start : finding.offset - self._start])
-            self._window.notices.add(finding.code, place, {})
+            self._window.notices.add(finding.code, place, finding.details)
 
 
 def emit_self_closed(window: Window, tag_end: int) -> None:

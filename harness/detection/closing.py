@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Evidence", "may_end_in_comment"]
 
 # The work of parsing is counted in the grammar's steps, each of some 20 microseconds. A correct script takes 14 to 40 of
-# them for each 1,000 characters. Behind an error each takes several times as long.
-_FREE_STEPS = 1_000
+# them for each 1,000 characters. Behind an error each takes up to 30 times as long.
+_FREE_STEPS = 500
 _STEPS_PER_CHARACTER = 0.05
-_ERROR_PRICE = 5
+_ERROR_PRICE = 25
 _LEAST_STEPS = 2
 _LEAST_STEPS_PER_CHARACTER = 0.01
 """What a parse counts at least, for what it takes besides: joining and encoding the text."""
