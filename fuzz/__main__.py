@@ -1,4 +1,6 @@
-"""``python -m fuzz run TARGET --seconds N``: search with atheris; ``python -m fuzz replay FILE…``: look at a finding."""
+"""``python -m fuzz run TARGET --seconds N`` searches with atheris, ``python -m fuzz replay FILE…`` looks at findings, and
+``python -m fuzz slow --seconds N`` searches for texts that cost the detector most.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from fuzz import corpus
+from fuzz import corpus, slow
 
 TARGETS = ("detector", "parser", "frames", "results")
 FINDINGS = corpus.VECTORS / "fuzz"
@@ -24,12 +26,22 @@ def main() -> None:
     run.add_argument("--seconds", type=int, default=60)
     replay = commands.add_parser("replay", help="check single inputs; the name of their directory is the target")
     replay.add_argument("files", nargs="+", type=Path)
+    costly = commands.add_parser("slow", help="search for texts that cost the detector most for their length")
+    costly.add_argument("--seconds", type=int, default=60)
+    costly.add_argument("--step", type=int, default=0, help="characters of a chunk; 0 for all at once")
+    costly.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     if arguments.command == "run":
         search(arguments.target, arguments.seconds)
-    for file in arguments.files:
-        importlib.import_module(f"fuzz.{file.parent.name}").check(file.read_bytes())
-        print(f"{file}: holds")
+    elif arguments.command == "replay":
+        for file in arguments.files:
+            importlib.import_module(f"fuzz.{file.parent.name}").check(file.read_bytes())
+            print(f"{file}: holds")
+    else:
+        print("microseconds a character, in 20,000 characters and in 80,000:")
+        found = list(slow.search(arguments.seconds, seed=arguments.seed, step=arguments.step))
+        for measured, pattern in found[:10]:
+            print(f"{measured:6.2f} {slow.cost(pattern, 80_000):6.2f} {pattern._asdict()!a}")
 
 
 def search(name: str, seconds: int) -> None:

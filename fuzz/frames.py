@@ -21,7 +21,7 @@ from harness.runtime.adapter import Death, PoolStatus, Worker, WorkerGoneError
 from harness.runtime.link import FrameLink
 from harness.runtime.turns import Failed, Ready, Turn, Verdict
 
-__all__ = ["check", "seeds"]
+__all__ = ["check", "close", "seeds"]
 
 _FRAME_BYTES = 64 * 1024
 _MOST = 48 * 1024
@@ -32,6 +32,12 @@ _MOST = 48 * 1024
 def _loop() -> asyncio.Runner:
     """One event loop for all inputs."""
     return asyncio.Runner()
+
+
+def close() -> None:
+    """End the event loop that `check` runs on; another check begins another one."""
+    _loop().close()
+    _loop.cache_clear()
 
 
 def check(data: bytes) -> None:
