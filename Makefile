@@ -1,5 +1,5 @@
 # Every target sets itself up: a virtual environment in .venv, rebuilt when pyproject.toml changes or it stops working.
-#   make demo | test | lint | types | bench | check | check-all | clean | distclean
+#   make demo | test | lint | types | bench | fuzz | check | check-all | clean | distclean
 # PYTHON=python3.12 chooses the interpreter, ARGS="-k detector" is handed to pytest.
 
 .DEFAULT_GOAL := help
@@ -11,17 +11,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
+READY_FUZZ := $(VENV)/.ready-fuzz
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 PYTEST := $(BIN)/python -m pytest -n 2
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
 ARGS ?=
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS ?= detector parser frames results
 
 # An environment that was moved or whose interpreter is gone counts as missing.
 ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo works),works)
-$(shell rm -f $(READY) $(READY_BENCH))
+$(shell rm -f $(READY) $(READY_BENCH) $(READY_FUZZ))
 endif
 
-.PHONY: help demo test slow lint types bench check check-all format clean distclean
+.PHONY: help demo test slow lint types bench fuzz check check-all format clean distclean
 
 help:
 	@echo "make demo       run a sample transcript and show what became of it"
@@ -32,6 +35,7 @@ help:
 	@echo "make check      lint, types and test"
 	@echo "make check-all  check, the slow tests and the demo"
 	@echo "make bench      timings beside those of pydantic-monty"
+	@echo "make fuzz       search for inputs that break a promise, FUZZ_SECONDS=60 for each target"
 	@echo "make format     let ruff format and fix what it can"
 	@echo "make clean      remove caches and build products; distclean removes .venv too"
 
@@ -57,6 +61,10 @@ $(READY_BENCH): $(READY)
 	@$(PIP) install --editable '.[dev,bench]'
 	@touch $@
 
+$(READY_FUZZ): $(READY)
+	@$(PIP) install --editable '.[dev,fuzz]'
+	@touch $@
+
 # The sample ends in a failure on purpose, so 1 ("something failed") is the right exit status here.
 demo: $(READY)
 	@$(BIN)/harness run examples/transcript.md --tools examples/tools.py --approve always; \
@@ -79,6 +87,13 @@ types: $(READY)
 bench: $(READY_BENCH)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
 
+# Every target runs, whatever the ones before it found.
+fuzz: $(READY_FUZZ)
+	@failed=; for target in $(FUZZ_TARGETS); do \
+	  $(BIN)/python -m fuzz run $$target --seconds $(FUZZ_SECONDS) || failed="$$failed $$target"; \
+	done; \
+	[ -z "$$failed" ] || { echo "fuzz: something was found by:$$failed; see tests/vectors/fuzz/ and specs/fuzzing.md" >&2; exit 1; }
+
 check: lint types test
 
 check-all: check slow demo
@@ -87,8 +102,8 @@ format: $(READY)
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 clean:
-	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
-	@find harness tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf build dist .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage htmlcov
+	@find harness tests examples benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	@rm -rf $(VENV)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from harness.detection.block import OpenBlock, emit_self_closed
+from harness.detection.closing import Evidence
 from harness.detection.markdown import Hidden, Lines
 from harness.detection.scanner import Scanner
 from harness.detection.tags import CLOSING, NAME, OPENING, TAG_SPACE, opening_end
@@ -57,6 +58,7 @@ class Detector:
         self._after_return = False
         self._block: OpenBlock | None = None
         self._hidden = Scanner()
+        self._evidence = Evidence()
         # What is being read. A step returns False when it needs more text.
         self._step: Callable[[bool], bool] = self._prose
         # What to do at the signs that prose stops at: move on, or stay to wait for more text, or change the step.
@@ -232,7 +234,7 @@ class Detector:
             self._report_prose("tag_case")
             window.at += 1
             return
-        hidden = self._lines.hides(window.text, window.at, final=final, accept_fenced=self._accept_fenced)
+        hidden = self._lines.hides(window.text, window.at, window.base, final=final, accept_fenced=self._accept_fenced)
         if hidden in (Hidden.FENCE, Hidden.SPAN):
             self._ignore_on_line(_REASONS[hidden], final, stop_at_backtick=hidden is Hidden.SPAN)
         elif hidden is not Hidden.UNKNOWN:
@@ -276,7 +278,7 @@ class Detector:
     # ── where prose stops ────────────────────────────────────────────────────────────────────────────────────────
 
     def _begin_block(self, tag_end: int) -> None:
-        self._block = OpenBlock(self._window, tag_end)
+        self._block = OpenBlock(self._window, tag_end, self._evidence)
         self._step = self._in_block
 
     def _in_block(self, final: bool) -> bool:

@@ -468,7 +468,7 @@ async def test_a_worker_that_only_ever_begins_a_frame_is_ended_by_the_wall_clock
 @pytest.mark.requirement("RUN-023")
 @pytest.mark.parametrize("state", ["cpu", "memory", "engine", "overflow"])
 async def test_what_the_worker_says_of_itself_is_an_ending(state):
-    note = {"state": state, "text": "x" * 10_000, "bytes": 7}
+    note = {"state": state, "text": "x" * 500, "bytes": 7}
     body = json.dumps({"cpu": 1.0, "heap": None, "evidence": None, "worker": note, "turn": None}).encode()
     outcome, pool = await converse(raw(body))
     error = outcome.executions[0].error

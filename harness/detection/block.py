@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from harness.detection.closing import may_end_in_comment, parses, surely_ends_in_code
+from pydantic import JsonValue
+
+from harness.detection.closing import Evidence, may_end_in_comment
+from harness.detection.literals import LINE_ENDS
 from harness.detection.position import Cursor, Finding
 from harness.detection.scanner import ClosingTag, Scanner
-from harness.detection.tags import CDATA_START, unwrap
+from harness.detection.tags import CDATA_START, CLOSING_TAG, unwrap
 from harness.detection.window import Window
 from harness.model import Block, Span, Unclosed
 
 __all__ = ["OpenBlock", "emit_self_closed"]
 
-_FREE_PARSING = 64 * 1024
-_PARSING_PER_CHARACTER = 2
-
 
 class OpenBlock:
     """The block whose opening tag stands at ``window.at`` and ends at ``tag_end``."""
 
-    def __init__(self, window: Window, tag_end: int) -> None:
+    def __init__(self, window: Window, tag_end: int, evidence: Evidence) -> None:
         window.flush()
         self._window = window
+        self._evidence = evidence
         self._start = window.cursor.offset
-        self._tag_length = tag_end - window.at
         window.at = tag_end
+        self._opening_tag = window.cut()
+        self._content_start = self._start + len(self._opening_tag)
         self._parts: list[str] = []
+        """What was read behind the opening tag."""
+        self._end = self._content_start
+        """The offset behind the last of them."""
+        self._earned = self._start
         self._scanner = Scanner()
         self._cdata_due = True
-        self._parsed = 0
+        self._script_start = self._content_start
+        """Where the scanner began."""
 
     def read(self, *, final: bool) -> bool:
         """Read on. True if the block closed and was given out; the window then stands behind it."""
@@ -45,14 +52,18 @@ class OpenBlock:
 
     def keep(self) -> None:
         """Take what was read out of the window."""
-        self._parts.append(self._window.cut())
+        part = self._window.cut()
+        self._parts.append(part)
+        self._end += len(part)
 
     def leave_unclosed(self) -> None:
         """The text is over."""
         window = self._window
         window.at = len(window.text)
         self.keep()
-        text = self._text()
+        content = self._content()
+        text = self._opening_tag + content
+        self._explain(content)
         self._report_findings(text)
         window.notices.add("unclosed_block", window.cursor, {})
         window.emit(Unclosed(text=text, span=window.cursor.pass_over(text)))
@@ -69,47 +80,82 @@ class OpenBlock:
         if head == CDATA_START:
             window.at += len(CDATA_START)
         self._cdata_due = False
+        self._script_start = window.base + window.at
         return True
 
-    def _text(self) -> str:
-        """Everything since the opening tag's ``<``."""
+    def _content(self, end: int | None = None) -> str:
+        """What lies behind the opening tag, up to the offset ``end`` if there is one."""
         self._parts = ["".join(self._parts)]
-        return self._parts[0]
+        return self._parts[0] if end is None else self._parts[0][: end - self._content_start]
 
-    def _content(self, tag: ClosingTag) -> str:
-        """What lies between the tags."""
-        return self._text()[self._tag_length : tag.start - self._start]
+    def _line_before(self, offset: int) -> str:
+        """What lies before ``offset`` on its line, behind the opening tag. Only the last parts are looked at: joining
+        all of them for each tag would cost the square of their length.
+        """
+        behind = self._end - offset
+        found: list[str] = []
+        for part in reversed(self._parts):
+            size = len(part) - behind
+            behind = max(0, -size)
+            if size <= 0:
+                continue
+            line_start = max(part.rfind(end, 0, size) for end in LINE_ENDS) + 1
+            found.append(part[line_start:size])
+            if line_start:
+                break
+        return "".join(reversed(found))
 
     # ── whether it ends here ─────────────────────────────────────────────────────────────────────────────────────
 
     def _ends_at(self, tag: ClosingTag) -> bool:
+        evidence, length = self._evidence, tag.start - self._content_start
+        self._earn(tag.start)
         if not tag.in_comment:
-            content = self._content(tag)
-            if not may_end_in_comment(content) or (self._may_parse(tag) and surely_ends_in_code(content)):
+            if not may_end_in_comment(self._line_before(tag.start)):
+                return True
+            if evidence.affords(length) and evidence.surely_ends_in_code(self._content(tag.start)):
                 return True
             self._scanner.in_comment_after_all()
             return False
-        # In this order: joining and parsing the text each time would cost the square of its length.
-        if self._scanner.balanced and self._may_parse(tag) and parses(self._content(tag)):
+        if self._scanner.balanced and evidence.affords(length) and evidence.parses(self._content(tag.start)):
             return True
         self._scanner.findings.append(Finding("closing_tag_in_comment", tag.start))
         return False
 
-    def _may_parse(self, tag: ClosingTag) -> bool:
-        """Whether parsing the script up to this tag keeps the work in proportion to the text."""
-        length = tag.start - self._start
-        self._parsed += length
-        return self._parsed <= _FREE_PARSING + _PARSING_PER_CHARACTER * length
+    def _earn(self, offset: int) -> None:
+        """The script was read up to ``offset``."""
+        self._evidence.earn(offset - self._earned)
+        self._earned = offset
+
+    def _explain(self, content: str) -> None:
+        """Note the first closing tag that a literal hides, since that is what the block was perhaps meant to end with."""
+        reported = {finding.offset for finding in self._scanner.findings}
+        places = (self._content_start + tag.start() for tag in CLOSING_TAG.finditer(content))
+        offset = next((place for place in places if place not in reported), None)
+        if offset is None:
+            return
+        scanner, before = Scanner(), content[: offset - self._content_start]
+        at = self._script_start - self._content_start
+        while at < len(before) and (now := scanner.scan(before, at, self._content_start, final=False)) > at:
+            at = now
+        if literal := scanner.literal():
+            name, start = literal
+            place = Cursor(self._window.cursor.offset, self._window.cursor.line, self._window.cursor.column)
+            place.advance(self._opening_tag + content[: start - self._content_start])
+            details: dict[str, JsonValue] = {"literal": name, "from_line": place.line, "from_column": place.column}
+            self._scanner.findings.append(Finding("closing_tag_in_literal", offset, details))
 
     # ── what comes out ───────────────────────────────────────────────────────────────────────────────────────────
 
     def _close(self, tag: ClosingTag) -> None:
         window, cursor = self._window, self._window.cursor
-        content = self._content(tag)
-        text = self._text()[: tag.end - self._start]
+        content = self._content(tag.start)
+        read, end = self._content(), tag.end - self._content_start
+        text = self._opening_tag + read[:end]
         # What was looked at behind the tag, the blank rest of a line, is prose again.
-        window.put_back(self._text()[len(text) :])
-        first, last = (self._tag_length + offset for offset in unwrap(content))
+        window.put_back(read[end:])
+        self._earn(tag.end)
+        first, last = (len(self._opening_tag) + offset for offset in unwrap(content))
         self._report_findings(text)
         if not text[first:last].strip():
             window.notices.add("empty_block", cursor, {})
@@ -129,7 +175,7 @@ class OpenBlock:
             Block(
                 text=text,
                 span=span,
-                opening_tag=text[: self._tag_length],
+                opening_tag=self._opening_tag,
                 source=text[first:last],
                 source_span=source_span,
             )
@@ -141,7 +187,7 @@ class OpenBlock:
         place = Cursor(cursor.offset, cursor.line, cursor.column)
         for finding in sorted(self._scanner.findings, key=lambda finding: finding.offset):
             place.advance(text[place.offset - self._start : finding.offset - self._start])
-            self._window.notices.add(finding.code, place, {})
+            self._window.notices.add(finding.code, place, finding.details)
 
 
 def emit_self_closed(window: Window, tag_end: int) -> None:

@@ -8,7 +8,7 @@ import re
 from harness.detection.position import Finding
 from harness.detection.slash import Grammar
 
-__all__ = ["LINE_ENDS", "Literals", "Mode", "end_of"]
+__all__ = ["LINE_ENDS", "NAMES", "Literals", "Mode", "end_of"]
 
 LINE_ENDS = "\n\r\u2028\u2029"
 
@@ -47,6 +47,16 @@ class Mode(enum.Enum):
     """Nested too deeply: nothing closes the script any more."""
 
 
+NAMES = {
+    Mode.STRING: "string",
+    Mode.TEMPLATE: "template literal",
+    Mode.PATTERN: "regular expression",
+    Mode.CLASS: "regular expression",
+    Mode.BLOCK: "comment",
+}
+"""What literals are called."""
+
+
 def end_of(pattern: re.Pattern[str], text: str, at: int) -> int:
     """Where a match of ``pattern`` at ``at`` ends."""
     found = pattern.match(text, at)
@@ -66,6 +76,8 @@ class Literals:
         """What looks like a mistake."""
         self._mode = Mode.CODE
         self._quote = ""
+        self._literal_start = 0
+        """Where the literal at hand begins or, if it is a template, goes on behind a substitution."""
 
     def _open(self, sign: str, offset: int) -> None:
         """A bracket opens, in code."""
@@ -74,6 +86,10 @@ class Literals:
         if self.grammar.depth > _DEEPEST:
             self._mode = Mode.LOST
             self.findings.append(Finding("script_too_deep", offset))
+
+    def _begin_literal(self, mode: Mode, offset: int) -> None:
+        self._mode = mode
+        self._literal_start = offset
 
     def _end_literal(self) -> None:
         self.grammar.literal()

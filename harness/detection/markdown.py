@@ -10,6 +10,8 @@ import enum
 import re
 from dataclasses import dataclass
 
+from harness.detection.ahead import BlankLine, Runs
+
 __all__ = ["Hidden", "Lines"]
 
 # White space, quote markers and list markers; a list marker must have white space behind it.
@@ -19,8 +21,6 @@ _CLOSING_FENCE = re.compile(r"(?P<prefix>[ \t]*(?:>[ \t]*)*)(?P<run>`+|~+|)[ \t]
 # What may still turn into a marker, a fence or a rule when more text comes.
 _OPEN_END = re.compile(r"(?:[0-9]{1,9}[.)]?|`+|~+|\+|[-=*_][-=*_ \t]*|)")
 _RULE = re.compile(r"[ \t>]*[-=*_][-=*_ \t]*(?=[\r\n])")
-_RUN = re.compile(r"`+")
-_BLANK_LINE = re.compile(r"(?:\r\n|\r|\n)[ \t>]*[\r\n]")
 # Whole lines that begin with a letter, perhaps as an item of a list, and hold nothing of interest, and blank ones.
 _PLAIN_LINES = re.compile(r"(?:(?: {0,3}(?:[-+*]|[0-9]{1,2}[.)]) )?[^\W\d_][^\r\n`<]*+\r?\n|\r?\n)++")
 _PLAIN_CODE_LINES = re.compile(r"(?:[^ \t>`~\r\n<][^\r\n<]*+\r?\n|\r?\n)++")
@@ -76,6 +76,8 @@ class Lines:
         """The line before is no paragraph that an indented line could continue."""
         self._paragraph = _CLOSED
         """What is open in this paragraph, lines before this one included."""
+        self._blank_line = BlankLine()
+        self._paragraph_runs = Runs()
         self._reset_line()
 
     @property
@@ -144,8 +146,8 @@ class Lines:
         self._reset_line()
         self.at_start = True
 
-    def hides(self, text: str, at: int, *, final: bool, accept_fenced: bool) -> Hidden:
-        """Whether Markdown hides the tag at ``at``."""
+    def hides(self, text: str, at: int, base: int, *, final: bool, accept_fenced: bool) -> Hidden:
+        """Whether Markdown hides the tag at ``at``. ``base`` is the offset of ``text[0]`` in the whole text."""
         if self.fenced:
             return Hidden.NO if accept_fenced else Hidden.FENCE
         self._finish_run()
@@ -158,8 +160,8 @@ class Lines:
         stop = min(len(text), at + self._held)
         more = not final and stop < at + self._held
         if self._line != _CLOSED:
-            return self._on_line(text, at, stop, more)
-        return self._in_paragraph(text, at, stop, more)
+            return self._on_line(text, at, base, stop, more)
+        return self._in_paragraph(text, at, base, stop, more)
 
     # ── one line ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -170,6 +172,7 @@ class Lines:
         self._indented = False
         self._line = _CLOSED
         """What is open on this line."""
+        self._line_runs = Runs()
         self._runs = 0
         self._counting = 0
         self._escaped = False
@@ -224,32 +227,28 @@ class Lines:
 
     # ── backticks ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _on_line(self, text: str, at: int, stop: int, more: bool) -> Hidden:
+    def _on_line(self, text: str, at: int, base: int, stop: int, more: bool) -> Hidden:
         line_end = min((end for end in (text.find("\n", at, stop), text.find("\r", at, stop)) if end >= 0), default=-1)
         if line_end < 0 and more:
             return Hidden.UNKNOWN
         end = stop if line_end < 0 else line_end
         if line_end >= 0 and self._candidate and self._runs == 1 and text.find("`", at, end) < 0:
             return Hidden.FENCE  # the line that opens it
-        closed = all(_has_run(length, text, at, end) for length in set(self._line) if length)
+        cut = line_end < 0 and stop == at + self._held
+        runs = self._line_runs
+        closed = all(runs.has(length, text, base, at, end, cut=cut) for length in set(self._line) if length)
         return Hidden.SPAN if closed else Hidden.OPEN_SPAN
 
-    def _in_paragraph(self, text: str, at: int, stop: int, more: bool) -> Hidden:
-        blank_line = _BLANK_LINE.search(text, at, stop)
-        if blank_line is None and more:
+    def _in_paragraph(self, text: str, at: int, base: int, stop: int, more: bool) -> Hidden:
+        blank_line = self._blank_line.find(text, base, at, stop)
+        if blank_line < 0 and more:
             return Hidden.UNKNOWN
-        if blank_line is None and stop == at + self._held:
+        if blank_line < 0 and stop == at + self._held:
             return Hidden.OPEN_SPAN  # it may close further on
-        end = blank_line.start() if blank_line else stop
-        closed = any(_has_run(length, text, at, end) for length in set(self._paragraph) if length)
+        end = blank_line if blank_line >= 0 else stop
+        runs = self._paragraph_runs
+        closed = any(runs.has(length, text, base, at, end, cut=False) for length in set(self._paragraph) if length)
         return Hidden.OPEN_SPAN if closed else Hidden.NO
-
-
-def _has_run(length: int, text: str, start: int, end: int) -> bool:
-    """Whether a run of so many backticks stands there."""
-    if text.find("`" * length, start, end) < 0:
-        return False
-    return any(run.end() - run.start() == length for run in _RUN.finditer(text, start, end))
 
 
 def _pair(opened: _Opened, count: int, *, escaped: bool) -> _Opened:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from pydantic import JsonValue
+
 from harness.detection.position import Cursor
 from harness.model import Diagnostic, Severity
 
@@ -17,6 +19,13 @@ _MESSAGES: dict[str, tuple[Severity, str]] = {
     "closing_tag_in_comment": (
         Severity.WARNING,
         "This closing tag stands in a comment, so it is part of the script. Put the closing tag on a line of its own.",
+    ),
+    "closing_tag_in_literal": (
+        Severity.WARNING,
+        (
+            "This closing tag stands in a {literal}, which reaches here from line {from_line}, column {from_column}, so "
+            "it is part of the script. Close the {literal} in front of the tag{hint}."
+        ),
     ),
     "empty_block": (Severity.WARNING, "This block is empty; nothing runs. Put a script between its tags."),
     "nested_opening_tag": (
@@ -52,6 +61,7 @@ _MESSAGES: dict[str, tuple[Severity, str]] = {
         "This block is never closed, so it does not run. End it with </tool-calls>, outside of strings and comments.",
     ),
 }
+_HINTS = {"regular expression": "; if none was meant, the `/` of a `</` in code began it, so write no JSX"}
 
 
 class Notices:
@@ -64,7 +74,7 @@ class Notices:
     def all(self) -> tuple[Diagnostic, ...]:
         return tuple(self._kept)
 
-    def add(self, code: str, place: Cursor, details: Mapping[str, str]) -> None:
+    def add(self, code: str, place: Cursor, details: Mapping[str, JsonValue]) -> None:
         self._counts[code] += 1
         if self._counts[code] > MOST_OF_A_KIND:
             return
@@ -73,7 +83,7 @@ class Notices:
             Diagnostic(
                 code=code,
                 severity=severity,
-                message=message,
+                message=message.format_map({**details, "hint": _HINTS.get(str(details.get("literal")), "")}),
                 line=place.line,
                 column=place.column,
                 details={"start": place.offset, **details},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pydantic import JsonValue
 
 from harness.model import Span
 
@@ -15,6 +17,7 @@ class Finding:
 
     code: str
     offset: int
+    details: dict[str, JsonValue] = field(default_factory=dict)
 
 
 class Cursor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from harness.detection.literals import LINE_ENDS, Literals, Mode, end_of
+from harness.detection.literals import LINE_ENDS, NAMES, Literals, Mode, end_of
 from harness.detection.position import Finding
 from harness.detection.slash import TEMPLATE, VALUE
 from harness.detection.tags import CLOSING, OPENING, TAG_SPACE
@@ -109,6 +109,10 @@ class Scanner(Literals):
             self._offer(in_comment=True)
         return at
 
+    def literal(self) -> tuple[str, int] | None:
+        """What the place reached belongs to, if it is a literal, and where that begins."""
+        return (NAMES[self._mode], self._literal_start) if self._mode in NAMES else None
+
     def in_comment_after_all(self) -> None:
         """The closing tag just found in code stands in a line comment, on better evidence: judge it as one."""
         self._mode = Mode.REST
@@ -172,12 +176,12 @@ class Scanner(Literals):
             self.grammar.close(sign)
         elif sign == "}":
             if self.grammar.close_brace() == TEMPLATE:
-                self._mode = Mode.TEMPLATE
+                self._begin_literal(Mode.TEMPLATE, base + at)
         elif sign in "'\"":
-            self._mode = Mode.STRING
+            self._begin_literal(Mode.STRING, base + at)
             self._quote = sign
         elif sign == "`":
-            self._mode = Mode.TEMPLATE
+            self._begin_literal(Mode.TEMPLATE, base + at)
         elif (long := self._long_signs.get(sign)) is not None:
             return long(text, at, base, final)
         else:
@@ -186,19 +190,19 @@ class Scanner(Literals):
 
     # ── signs that only the characters behind them make clear ────────────────────────────────────────────────────
 
-    def _slash(self, text: str, at: int, _base: int, final: bool) -> int:
+    def _slash(self, text: str, at: int, base: int, final: bool) -> int:
         if at + 1 == len(text) and not final:
             return at
         if text.startswith("//", at):
             self._mode = Mode.LINE
             return at + 2
         if text.startswith("/*", at):
-            self._mode = Mode.BLOCK
+            self._begin_literal(Mode.BLOCK, base + at)
             return at + 2
         if self.grammar.divides:
             self.grammar.sign("/")
         else:
-            self._mode = Mode.PATTERN
+            self._begin_literal(Mode.PATTERN, base + at)
         return at + 1
 
     def _plus_or_minus(self, text: str, at: int, _base: int, final: bool) -> int:
@@ -293,7 +297,7 @@ class Scanner(Literals):
             self._offer(in_comment=False)
             return end + 1
         # A comparison with a regular expression after all, or with nothing sensible.
-        self._mode = Mode.CODE if self._tag_crosses_line else Mode.PATTERN
+        self._begin_literal(Mode.CODE if self._tag_crosses_line else Mode.PATTERN, self._tag_start + 1)
         return end
 
     def _in_line_tag(self, text: str, at: int, base: int, _final: bool) -> int:

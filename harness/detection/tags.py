@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["CDATA_START", "CLOSING", "NAME", "OPENING", "TAG_SPACE", "opening_end", "unwrap"]
+__all__ = ["CDATA_START", "CLOSING", "CLOSING_TAG", "NAME", "OPENING", "TAG_SPACE", "opening_end", "unwrap"]
 
 NAME = "tool-calls"
 OPENING = f"<{NAME}"
@@ -15,6 +15,7 @@ TAG_SPACE = r"[ \t\n\r\f\v]"
 """A pattern for white space in a tag. XML has no form feeds and vertical tabs, but a tag with one is still a tag: better
 a block that is refused than a script that is taken for prose.
 """
+CLOSING_TAG = re.compile(rf"{CLOSING}{TAG_SPACE}*>")
 _SPACE = " \t\r\n"
 
 # A quote counts where XML allows one: behind `=`.

@@ -72,9 +72,13 @@ class Agenda:
             if call_id not in self._unsettled:
                 raise WorkerGoneError(f"the worker cancelled call {call_id}, which is not pending", violation=True)
             self._unsettled.discard(call_id)
+        if max(said.names(), default=0) > self._last_call:
+            raise WorkerGoneError("the worker named a call that it never issued", violation=True)
         if len(self._unsettled) > self._max_pending:
             raise WorkerGoneError("the worker made more calls than may be pending", violation=True)
         self._take_timers(said)
+        if said.ending.state == "wait" and not self._unsettled and not self.has_timers:
+            raise WorkerGoneError("the worker waits for nothing", violation=True)
         return cancelled
 
     def _take_timers(self, said: Collected) -> None:

@@ -10,6 +10,9 @@ import anyio
 
 __all__ = ["ExecutionClock", "Timers"]
 
+_SPARE = 100
+"""Forgotten timers that may stay in the heap."""
+
 
 class ExecutionClock:
     """Wall time since the start, without the stretches in which it was paused.
@@ -92,6 +95,10 @@ class Timers:
         if timer not in self._set:
             return False
         self._set.discard(timer)
+        # A script that sets and clears timers over and over must not make the heap grow with them.
+        if len(self._heap) > 2 * len(self._set) + _SPARE:
+            self._heap = [entry for entry in self._heap if entry[1] in self._set]
+            heapq.heapify(self._heap)
         return True
 
     def next_due(self) -> int | None:

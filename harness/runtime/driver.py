@@ -10,7 +10,6 @@ import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 from pydantic import JsonValue
-from pydantic_core import from_json
 
 from harness.context import ProgressGate
 from harness.errors import (
@@ -29,7 +28,7 @@ from harness.runtime.agenda import Agenda
 from harness.runtime.clock import ExecutionClock
 from harness.runtime.job import Calls, Job, Result
 from harness.runtime.sources import SourceMap
-from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn
+from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn, read_value
 from harness.tools.calls import ToolCall
 
 __all__ = ["Driver"]
@@ -229,12 +228,12 @@ class Driver:
         self._log_bytes += sum(len(text.encode()) + 1 for _, text, _ in said.logs)
         if self._log_bytes > self._limits.log_bytes + 1:
             raise WorkerGoneError("the worker logged more than log_bytes", violation=True)
-        progress = [(message, _data(data)) for message, data in said.progress]
+        progress = [(message, read_value(data)) for message, data in said.progress]
         ending, value = said.ending, None
         if ending.state in ("ok", "error") and (ending.value is None) == (ending.error is None):
             raise WorkerGoneError("the worker did not end a script with either a value or an error", violation=True)
         if ending.value is not None and len(ending.value.encode()) <= self._limits.result_bytes:
-            value = _data(ending.value)
+            value = read_value(ending.value)
         return value, progress
 
     async def _take_call(self, issued: CallIssued, ending: Ending, group: TaskGroup, *, alone: bool) -> None:
@@ -345,12 +344,3 @@ def _refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
     if over:
         return ToolCancelledError(f"{name} was not started: the script had failed by then.")
     return None
-
-
-def _data(text: str) -> JsonValue:
-    """JSON text of the VM as data."""
-    try:
-        value: JsonValue = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise WorkerGoneError(f"the worker sent a value that is no JSON: {error}", violation=True) from None
-    return value

@@ -47,7 +47,7 @@ __all__ = [
 
 _MOST_FRAMES = 16
 """Frames of a stack that the VM keeps."""
-_FRAME = re.compile(r"^    at (.*) \(<script>:(\d+):(\d+)\)$")
+_FRAME = re.compile(r"^    at (.*) \(<script>:(\d{1,9}):(\d{1,9})\)$", re.ASCII)
 _NOT_DEFINED = re.compile(r"^'?([A-Za-z_$][\w$]*)'? is not defined$")
 
 _ENGINE_CLASSES = {

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import from_json
 
 from harness.runtime.adapter import WorkerGoneError
 
@@ -22,13 +25,31 @@ __all__ = [
     "Thrown",
     "Turn",
     "Verdict",
+    "read_value",
 ]
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+_MOST_SHOWN = 400
+
+
+def _cut(text: str) -> str:
+    more = len(text) - _MOST_SHOWN
+    return f"{text[:_MOST_SHOWN]}… ({more:,} characters cut)" if more > 0 else text
+
+
 # Text with a UTF-8 form, which half a surrogate pair has not: only for a bound does pydantic look at the characters.
 Text = Annotated[str, Field(max_length=2**28)]
+Path = Annotated[Text, AfterValidator(_cut)]
+"""Names of properties, which may be as long as a script likes, for messages."""
+# The prelude cuts what a script throws, so that longer ones are not the prelude's.
+Message = Annotated[str, Field(max_length=4_000)]
+Name = Annotated[str, Field(max_length=1_000)]
+Words = Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=5)]
 Id = Annotated[int, Field(ge=1, le=2**53)]
+# Up to what every reader of JSON takes exactly: these numbers are shown to people and written to records.
+Count = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
 Position = Annotated[int, Field(ge=0, le=2**31)] | None
 
 
@@ -48,13 +69,13 @@ class _Body(_Strict):
 class Problem(_Strict):
     """Why the arguments of a call have no JSON form."""
 
-    path: Text
-    what: Text
+    path: Path
+    what: Path
 
 
 class CallIssued(_Strict):
     id: Id
-    tool: Annotated[str, Field(max_length=1_000)]
+    tool: Name
     args: Text | None
     line: Position
     problem: Problem | None
@@ -72,33 +93,39 @@ class Thrown(_Strict):
     kind: Literal["error", "thrown", "lost", "large", "memory"]
     claims: Literal["memory", "stack"] | None = None
     """The limit that the engine throws this for; a script can throw the same."""
-    class_: Annotated[Text, Field(alias="class")] = "Error"
-    name: Text = ""
-    message: Text = ""
+    class_: Annotated[Name, Field(alias="class")] = "Error"
+    name: Name = ""
+    message: Message = ""
     stack: Text = ""
     call: Id | None = None
-    refused: Text | None = None
-    what: Text = ""
-    text: Text = ""
-    path: Text = ""
-    causes: list[Text] = []
+    refused: Name | None = None
+    what: Path = ""
+    text: Message = ""
+    path: Path = ""
+    causes: Words = []
     """The chain of ``cause``, in words."""
-    errors: list[Text] = []
+    errors: Words = []
     """Of an AggregateError, in words."""
 
 
 class Ending(_Strict):
     state: Literal["wait", "stuck", "ok", "error"]
     value: Text | None = None
-    replaced: list[Text] = []
+    replaced: Annotated[list[Path], Field(max_length=20)] = []
     error: Thrown | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.value is None) == (self.state == "ok") or (self.error is None) == (self.state == "error"):
+            raise ValueError("a value belongs to the state ok, an error to the state error")
+        return self
 
 
 class Dropped(_Strict):
-    log_lines: Annotated[int, Field(ge=0)]
-    log_bytes: Annotated[int, Field(ge=0)]
-    progress: Annotated[int, Field(ge=0)]
-    calls: Annotated[int, Field(ge=0)] = 0
+    log_lines: Count
+    log_bytes: Count
+    progress: Count
+    calls: Count = 0
 
 
 class LeftBehind(_Strict):
@@ -107,7 +134,7 @@ class LeftBehind(_Strict):
     call: Id
     awaited: bool
     rejection_lost: bool
-    lost: Annotated[str, Field(max_length=1_000)] | None = None
+    lost: Name | None = None
     """What a promise derived from it was rejected with, when nobody listened."""
 
 
@@ -125,8 +152,13 @@ class Collected(_Strict):
     logs: list[Annotated[LogLine, Field(strict=False)]]
     progress: list[Annotated[tuple[Text, Text], Field(strict=False)]]
     dropped: Dropped
-    looked_at: Annotated[int, Field(ge=0)]
+    looked_at: Count
     left_behind: list[LeftBehind]
+
+    def names(self) -> set[int]:
+        """Ids of calls that were issued in this frame or before it, if what it says is true."""
+        named = {left.call for left in self.left_behind} | ({self.looked_at} - {0})
+        return named | {self.ending.error.call} if self.ending.error and self.ending.error.call else named
 
 
 class Note(_Strict):
@@ -134,11 +166,11 @@ class Note(_Strict):
 
     state: Literal["started", "syntax", "cpu", "memory", "engine", "overflow"]
     rewritten: bool = False
-    message: Text = ""
+    message: Message = ""
     line: Position = None
     column: Position = None
-    text: Text = ""
-    bytes: int = 0
+    text: Message = ""
+    bytes: Count = 0
 
 
 class Evidence(_Strict):
@@ -151,15 +183,22 @@ class Evidence(_Strict):
 
 
 class Turn(_Body):
-    cpu: Annotated[float, Field(ge=0)]
-    heap: Annotated[int, Field(ge=0)] | None
+    cpu: Seconds
+    heap: Count | None
     evidence: Evidence | None
     worker: Note | None
     turn: Collected | None
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        runs = self.worker is None or self.worker.state == "started"
+        if runs != (self.turn is not None):
+            raise ValueError("the VM says something if and only if the worker has nothing to report")
+        return self
+
 
 class SyntaxProblem(_Strict):
-    message: Text
+    message: Message
     line: Position
     column: Position
 
@@ -174,6 +213,39 @@ class Ready(_Body):
 
 class Failed(_Body):
     reason: Annotated[str, Field(max_length=2_000)]
+
+
+_UNUSUAL_NUMBER = re.compile(r"[0-9]{16}|[0-9][eE]")
+_MOST_EXACT = 2**53 - 1
+
+
+def read_value(text: str) -> JsonValue:
+    """JSON text of the VM as data. Raises `WorkerGoneError` (``violation``) for what is none, is nested too deeply, or
+    holds a number that JavaScript cannot: the prelude sends none of these.
+    """
+    try:
+        value: JsonValue = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise WorkerGoneError(f"the worker sent a value that is no JSON: {error}", violation=True) from None
+    if _UNUSUAL_NUMBER.search(text) and not _has_exact_numbers(value):
+        raise WorkerGoneError("the worker sent a number that a script cannot hold", violation=True)
+    return value
+
+
+def _has_exact_numbers(root: JsonValue) -> bool:
+    todo: list[JsonValue] = [root]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, list):
+            todo.extend(value)
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                return False
+        elif isinstance(value, int) and not -_MOST_EXACT <= value <= _MOST_EXACT:
+            return False
+    return True
 
 
 def _validated(model: type[_Model], body: bytes) -> _Model:

@@ -150,6 +150,7 @@ class _Script:
     def problems(self) -> Iterator[Problem]:
         yield from self._bidirectional_outside_literals()
         yield from self._html_comments()
+        yield from self._hashbang()
         yield from self._unbalanced()
         banned = [*self._banned_syntax(), *self._banned_names()]
         yield from sorted(banned, key=lambda problem: problem.offset or 0)
@@ -189,6 +190,13 @@ class _Script:
         for offset in sorted(found):
             message = "HTML comments are not available in a script: write `// …`, or put spaces around the operators."
             yield Problem(ScriptSyntaxError, message, offset)
+
+    def _hashbang(self) -> Iterator[Problem]:
+        """``#!``, which the grammar takes for a comment, and the engine too, but for the wrapper around the script."""
+        start = len(self._source) - len(self._source.lstrip())
+        if self._source.startswith("#!", start):
+            message = "A script has no `#!` line, since it is run where it stands: remove the line, or write `// …`."
+            yield Problem(ScriptSyntaxError, message, start)
 
     def _unbalanced(self) -> Iterator[Problem]:
         if (found := self._imbalance) is None:

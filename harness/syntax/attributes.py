@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from typing import Any, get_args
 
 from lxml import etree
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from harness.syntax.problem import Problem
 __all__ = ["read_attributes"]
 
 _SHOWN = 200
+_SHOWN_VALUE = 40
 _PLAIN = re.compile(r"<tool-calls\s*/?>")
 _OPENING = re.compile(r"<tool-calls(?=[\s/>])[^\0]*>")
 _ALLOWED = tuple(BlockAttributes.model_fields)
@@ -99,16 +101,35 @@ def _validate(values: dict[str, str], tag: str) -> BlockAttributes | tuple[Probl
     try:
         attributes = BlockAttributes.model_validate(values)
     except ValidationError as error:
+        # What is wrong with a value does not depend on pydantic's words for it, which are not for those who write tags.
+        wrong = {str(found["loc"][0]): found for found in error.errors(include_url=False)}
         return tuple(
-            _problem(
-                f"The attribute `{found['loc'][0]}` is wrong: {found['msg']}.", tag, attribute=str(found["loc"][0])
-            )
-            for found in error.errors(include_url=False)
+            _problem(_wrong_value(name, found), tag, attribute=name, value=visible(values[name][:_SHOWN]))
+            for name, found in wrong.items()
         )
     if attributes.lang == "ts":
         message = 'TypeScript is not supported by this version: write JavaScript, and leave out `lang="ts"`.'
         return (_problem(message, tag, attribute="lang"),)
     return attributes
+
+
+def _wrong_value(name: str, found: Any) -> str:
+    """What is wrong with the value of an attribute, from what pydantic found."""
+    value, bounds = str(found["input"]), found.get("ctx", {})
+    shown = visible(value[:_SHOWN_VALUE]) + ("…" if len(value) > _SHOWN_VALUE else "")
+    match found["type"]:
+        case "literal_error":
+            known = get_args(BlockAttributes.model_fields[name].annotation)
+            near = value.strip().lower()
+            listed = " or ".join(f'`{name}="{one}"`' for one in known)
+            advice = f'Write `{name}="{near}"`.' if near in known else f"Write JavaScript, and leave out `{name}`."
+            return f'The attribute `{name}` is "{shown}"; there is {listed}, in lower case. {advice}'
+        case "string_too_short":
+            return f"The attribute `{name}` is empty: give it a value, or leave it out."
+        case "string_too_long":
+            most = bounds["max_length"]
+            return f"The attribute `{name}` has {len(value):,} characters and may have {most}: make it shorter."
+    return f"The attribute `{name}` is wrong: {found['msg']}."
 
 
 def _problem(message: str, tag: str, **details: object) -> Problem:

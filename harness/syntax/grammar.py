@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import tree_sitter
 import tree_sitter_javascript
 
-__all__ = ["TooTangled", "first_error", "parse_javascript", "unescaped"]
+__all__ = ["TooTangled", "first_error", "parse_javascript", "parse_within", "unescaped"]
 
 _LANGUAGE = tree_sitter.Language(tree_sitter_javascript.language())
 
@@ -30,25 +30,34 @@ class TooTangled:
 
 def parse_javascript(data: bytes) -> tree_sitter.Tree | TooTangled:
     """The syntax tree of a source in UTF-8."""
+    tree, _ = parse_within(data, _STEPS + len(data) * _STEPS_PER_BYTE)
+    if tree is not None:
+        return tree
+    # Such sources go wrong early, and the beginning alone is cheap.
+    beginning = tree_sitter.Parser(_LANGUAGE).parse(data[:_BEGINNING])
+    return TooTangled(first_error(beginning.root_node) or 0)
+
+
+def parse_within(data: bytes, steps: float, *, error_price: int = 1) -> tuple[tree_sitter.Tree | None, float]:
+    """The syntax tree of a source in UTF-8, if it takes no more than so many steps, and how many are left (below zero
+    if it would have taken more). A step behind an error counts ``error_price`` times.
+    """
     parser = tree_sitter.Parser(_LANGUAGE)
-    steps = _STEPS + len(data) * _STEPS_PER_BYTE
 
     def read(offset: int, _point: object) -> bytes:
         return data[offset : offset + _CHUNK]
 
-    def stop(_offset: int, _has_error: bool) -> bool:
+    def stop(_offset: int, has_error: bool) -> bool:
         nonlocal steps
-        steps -= 1
+        steps -= error_price if has_error else 1
         return steps < 0
 
     try:
-        return parser.parse(read, progress_callback=stop)
+        return parser.parse(read, progress_callback=stop), steps
     except ValueError:
         if steps >= 0:
             raise
-    # Such sources go wrong early, and the beginning alone is cheap.
-    beginning = parser.parse(data[:_BEGINNING])
-    return TooTangled(first_error(beginning.root_node) or 0)
+    return None, steps
 
 
 def first_error(root: tree_sitter.Node) -> int | None:

@@ -23,7 +23,14 @@ _FUNCTION_LITERALS = frozenset({"function_expression", "generator_function", "ar
 _CONDITIONAL = frozenset({"if_statement", "while_statement", "do_statement"})
 # What can stand directly around a name of which more is to be known than that it is read.
 _CARRIERS = frozenset(
-    {"member_expression", "subscript_expression", "parenthesized_expression", "call_expression", "binary_expression"}
+    {
+        "member_expression",
+        "subscript_expression",
+        "parenthesized_expression",
+        "call_expression",
+        "new_expression",
+        "binary_expression",
+    }
 )
 _SHORT_CIRCUIT = frozenset({"&&", "||", "??"})
 _UNARY = {"typeof": Use.TYPEOF, "!": Use.TEST}
@@ -232,6 +239,8 @@ class _Walk:
             elif kind == "call_expression":
                 optional = any(child.type == "optional_chain" for child in parent.children[1:2])
                 return tuple(path), Use.OPTIONAL_CALL if optional else Use.CALL
+            elif kind == "new_expression":
+                return tuple(path), Use.CALL
             elif kind == "binary_expression":
                 asked, use = self._operand(node, parent)
                 return (*path, *asked), use
