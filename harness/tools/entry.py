@@ -9,11 +9,13 @@ from pydantic import JsonValue
 
 from harness.approvals.bridge import Ruling
 from harness.errors import ApprovalDeniedError, ApprovalTimeoutError, HarnessError, ToolCancelledError
-from harness.model import ApprovalRequest, CallRecord, CallStatus
+from harness.model import ApprovalRequest, Attempt, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
-from harness.tools.budget import Place
 from harness.tools.calls import ToolCall
 from harness.tools.invoke import Invocation, public_info
+from harness.tools.meters import Place
+from harness.tools.retry import Tried
+from harness.tools.spending import Spending
 
 __all__ = ["Entry"]
 
@@ -44,6 +46,19 @@ class Entry:
         self.ruling: Ruling | None = None
         self.invocation: Invocation | None = None
         self.made_up = False
+        self.cached = False
+        """Another call's result is its own."""
+        self.key: str | None = None
+        """What its result is kept under, if its tool is deterministic."""
+        self.leads = False
+        """Whether equal calls wait for its result."""
+        self.spending: Spending | None = None
+        """None for a tool that costs nothing and is not rationed."""
+        self.invoked_with: str | None = None
+        """The arguments as JSON, for a tool that can be reverted."""
+        self.tried: list[Tried] = []
+        self.exhausted = False
+        """Whether a budget kept its tool from being invoked."""
 
     @property
     def started(self) -> bool:
@@ -69,6 +84,21 @@ class Entry:
             approval=note,
             duration_ms=None if self.invocation is None else self.invocation.duration_ms,
             line=self.call.line,
+            cost_cents=0 if self.spending is None else self.spending.charged_cents,
+            cached=self.cached,
+            attempts=self._attempts(redactor),
+        )
+
+    def _attempts(self, redactor: Redactor) -> tuple[Attempt, ...]:
+        if len(self.tried) < 2:
+            return ()
+        return tuple(
+            Attempt(
+                error=None if one.error is None else public_info(one.error, redactor, self.call.line),
+                duration_ms=one.duration_ms,
+                waited_ms=one.waited_ms,
+            )
+            for one in self.tried
         )
 
     def failed_status(self, error: HarnessError) -> CallStatus:
