@@ -15,7 +15,6 @@ from harness import Budget, Harness, Retry, ToolExecutionError, UsageError, tool
 from harness.concurrency import THREADS
 from harness.model import CallStatus
 from harness.testing import FakeTools, make_test_context
-from harness.tools import retry as retry_module
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.economy import Economy
 from harness.tools.facade import CallFacade
@@ -111,7 +110,7 @@ async def test_waits_grow_up_to_their_bound(monkeypatch):
     async def note(seconds: float) -> None:
         waits.append(seconds)
 
-    monkeypatch.setattr(retry_module.anyio, "sleep", note)
+    monkeypatch.setattr(anyio, "sleep", note)
     plan = Retry(attempts=6, initial=0.5, multiplier=3, maximum=5, jitter=0)
     await settle(facade_of(Flaky(*(busy() for _ in range(9))), retry=plan))
     assert waits == [0.5, 1.5, 4.5, 5, 5]
