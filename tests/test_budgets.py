@@ -322,15 +322,14 @@ async def test_a_call_that_is_cancelled_while_it_waits_gives_back_what_it_took()
     tools.add("f", 1, resource=resource, cost=4)
     economy = Economy(budget=Budget(rate_per_min=1), on_rate_limit="wait")
     facade = facade_of(tools, economy, limits={"wall_time": 100})
+    rate = facade.budget.rate
+    assert rate is not None
     async with anyio.create_task_group() as group:
         assert (await settle(facade, "f", number=1)).error is None
         group.start_soon(functools.partial(settle, facade, "f", number=2))
         await quiet()
         shared = economy.resources.of(resource)
-        assert (shared.line.busy, to_cents(shared.purse.used)) == (1, 8)
-        rate = facade.budget.rate
-        assert rate is not None
-        assert rate.used == 2
+        assert (shared.line.busy, to_cents(shared.purse.used), rate.used) == (1, 8, 2)
         facade.cancel(2)
     assert (shared.line.busy, to_cents(shared.purse.used), rate.used) == (0, 4, 1)
     record = facade.records()[1]
