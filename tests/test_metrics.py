@@ -187,6 +187,15 @@ async def test_spans_of_executions_calls_and_what_tools_do_inside(collector):
 
 
 @pytest.mark.requirement("BUD-062")
+def test_what_passes_through_a_span_is_not_told(collector):
+    with pytest.raises(KeyboardInterrupt), collector.telemetry.call("f", 1, known=True):
+        raise KeyboardInterrupt("confidential")
+    with pytest.raises(KeyboardInterrupt), collector.telemetry.execution("exec_1", "0" * 64):
+        raise KeyboardInterrupt("confidential")
+    assert [(span.events, span.status.description) for span in collector.spans()] == [((), None)] * 2
+
+
+@pytest.mark.requirement("BUD-062")
 async def test_counters_and_histograms(collector):
     answers = iter([ToolExecutionError("busy", retryable=True), 1])
 

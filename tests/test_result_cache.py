@@ -275,7 +275,11 @@ async def test_from_scripts():
     async with Harness(tools=tools) as harness:
         values = [(await harness.run(script)).executions[0].value for _ in range(2)]
         metrics: Any = harness.metrics()
+        failed = await harness.run("<tool-calls>await tools.f({n: 1}); await tools.f({n: 3}); throw 1</tool-calls>")
     assert values[0] == values[1]
-    assert len(tools.calls) == 2
+    assert len(tools.calls) == 3
+    error = failed.executions[0].error
+    assert error is not None
+    assert error.details["applied_calls"] == [2]  # the first one did nothing
     cache = metrics["cache"]
     assert (cache["hits"] + cache["joined"], cache["misses"], cache["entries"]) == (4, 2, 2)

@@ -185,6 +185,22 @@ async def test_a_call_that_always_overruns_has_timed_out():
 
 
 @pytest.mark.requirement("BUD-043")
+async def test_an_attempt_that_overran_does_not_make_a_later_failure_a_time_out():
+    calls = 0
+
+    @tool(idempotent=True, retry=AT_ONCE, timeout=0.01)
+    async def f() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            await anyio.sleep_forever()
+        raise ValueError("wrong")
+
+    settled = await settle(CallFacade(ToolRegistry([f]), make_test_context()))
+    assert (settled.record.status, len(settled.record.attempts)) == (CallStatus.ERROR, 2)
+
+
+@pytest.mark.requirement("BUD-043")
 async def test_a_sync_tool_that_overruns_is_tried_again():
     release = threading.Event()
     before = THREADS.abandoned

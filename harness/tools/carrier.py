@@ -66,7 +66,7 @@ class Carrier:
                 return found
         if entry.place is None:
             self.line_up(entry)
-        if entry.place is not None:
+        if entry.place is not None and not entry.place.granted:
             await entry.place.reached()
         price = 0.0 if entry.spending is None else await self._pay(entry, entry.spending, invocation)
         if self._observer is not None:
@@ -74,9 +74,14 @@ class Carrier:
         tool = invocation.tool
         if tool.revert is not None:
             entry.invoked_with = to_json(entry.arguments).decode()
-        if tool.retry is None:
-            return invocation.encode(await _once(entry, invocation))
-        return invocation.encode(await _again_and_again(entry, invocation, tool.retry, price))
+        if tool.retry is not None:
+            return invocation.encode(await _again_and_again(entry, invocation, tool.retry, price))
+        try:
+            value = await invocation.run(entry.prepared, entry.scope)
+        finally:
+            if entry.spending is not None:
+                entry.spending.settle(invoked=True)
+        return invocation.encode(value)
 
     async def _recall(self, entry: Entry, invocation: Invocation) -> str | None:
         """The result of an equal call, made before or under way; None if this call is to be made."""
@@ -133,17 +138,8 @@ class Carrier:
         )
 
 
-async def _once(entry: Entry, invocation: Invocation) -> JsonValue:
-    """The result of a call that is paid for, under the entry's own scope."""
-    try:
-        return await invocation.run(entry.prepared, entry.scope)
-    finally:
-        if entry.spending is not None:
-            entry.spending.settle(invoked=True)
-
-
 async def _again_and_again(entry: Entry, invocation: Invocation, retry: Retry, price: float) -> JsonValue:
-    """As `_once`, tried again as ``retry`` says. Every further attempt is paid for like the first.
+    """The result of a call that is paid for, tried again as ``retry`` says. Every further attempt is paid for likewise.
 
     Where that is impossible, the error of the last attempt stands.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -95,6 +96,7 @@ class Ledger:
         self._redactor = redactor
         self._executions: OrderedDict[str, _Execution] = OrderedDict()
         self._size = 0
+        self._lock = threading.Lock()
 
     def __contains__(self, execution_id: object) -> bool:
         return execution_id in self._executions
@@ -103,15 +105,16 @@ class Ledger:
         """Note a call. Only where its tool can be reverted are its arguments and result kept."""
         if call.arguments_json is None and call.result_json is not None:
             call.result_json = ""
-        execution = self._executions.setdefault(execution_id, _Execution())
-        execution.calls.append(call)
-        execution.size += call.size
-        self._size += call.size
-        while len(self._executions) > 1 and (len(self._executions) > MAX_EXECUTIONS or self._size > MAX_BYTES):
-            oldest = next(iter(self._executions))
-            if oldest == execution_id:
-                break
-            self._size -= self._executions.pop(oldest).size
+        with self._lock:
+            execution = self._executions.setdefault(execution_id, _Execution())
+            execution.calls.append(call)
+            execution.size += call.size
+            self._size += call.size
+            while len(self._executions) > MAX_EXECUTIONS or self._size > MAX_BYTES:
+                oldest = next(iter(self._executions))
+                if oldest == execution_id:
+                    break
+                self._size -= self._executions.pop(oldest).size
 
     def close(self, execution_id: str) -> None:
         """The execution is over: from now on it can be rolled back."""

@@ -29,6 +29,30 @@ _STATUS_OF_UNSTARTED = (
 class Entry:
     """One call under way."""
 
+    __slots__ = (
+        "arguments",
+        "cached",
+        "call",
+        "cancel_reason",
+        "counted",
+        "exhausted",
+        "invocation",
+        "invoked_with",
+        "key",
+        "leads",
+        "made_up",
+        "needs_approval",
+        "place",
+        "prepared",
+        "refusal",
+        "request",
+        "ruling",
+        "scope",
+        "spending",
+        "tried",
+        "valid",
+    )
+
     def __init__(self, call: ToolCall) -> None:
         self.call = call
         self.scope = anyio.CancelScope()
@@ -75,23 +99,27 @@ class Entry:
         note = self.ruling.note if self.ruling else None
         if note is not None and note.reason is not None:
             note = note.model_copy(update={"reason": redactor.secrets(note.reason)})
+        # Few calls have more to tell; what has a default costs time to pass.
+        more: dict[str, Any] = {}
+        if self.spending is not None:
+            more["cost_cents"] = self.spending.charged_cents
+        if self.cached:
+            more["cached"] = True
+        if len(self.tried) > 1:
+            more["attempts"] = self._attempts(redactor)
         return CallRecord(
             seq=self.call.id,
             tool=visible(self.call.tool[:200]),
-            args=redactor.arguments(dict(self.arguments)),
+            args=redactor.arguments(self.arguments),
             status=status,
             error=None if error is None else public_info(error, redactor, self.call.line),
             approval=note,
             duration_ms=None if self.invocation is None else self.invocation.duration_ms,
             line=self.call.line,
-            cost_cents=0 if self.spending is None else self.spending.charged_cents,
-            cached=self.cached,
-            attempts=self._attempts(redactor),
+            **more,
         )
 
     def _attempts(self, redactor: Redactor) -> tuple[Attempt, ...]:
-        if len(self.tried) < 2:
-            return ()
         return tuple(
             Attempt(
                 error=None if one.error is None else public_info(one.error, redactor, self.call.line),

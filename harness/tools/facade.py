@@ -13,6 +13,7 @@ import anyio
 from harness.approvals.bridge import ApprovalBridge, Ruling
 from harness.approvals.decision import edited_arguments
 from harness.canonical import content_hash
+from harness.concurrency import loop_clock
 from harness.context import ExecutionContext
 from harness.errors import (
     HarnessError,
@@ -68,6 +69,7 @@ class CallFacade:
         self._redactor = redactor or Redactor()
         self._observer = observer
         self._on_change = on_change
+        self._clock: Callable[[], float] = anyio.current_time
         self._open: dict[int, Entry] = {}
         self._records: dict[int, CallRecord] = {}
         self._cancelled_early: dict[int, str] = {}
@@ -143,6 +145,8 @@ class CallFacade:
         Called for each call before the task that awaits `call` is started, this keeps the order of the script: not every
         event loop starts tasks in the order in which they were made.
         """
+        if self._clock is anyio.current_time:
+            self._clock = loop_clock()
         entry = Entry(call)
         entry.cancel_reason = self._cancelled_early.pop(call.id, None)
         self._open[call.id] = entry
@@ -201,7 +205,7 @@ class CallFacade:
         entry.arguments = arguments = argument_object(call.arguments_json, tool, limits)
         costs = None if self._dry_run else self._carrier.open_account(entry, tool)
         context = ToolContext(tool=tool.name, call_id=call.id, execution=self._context, costs=costs)
-        entry.invocation = invocation = Invocation(tool, context, limits, self._redactor)
+        entry.invocation = invocation = Invocation(tool, context, limits, self._redactor, self._clock)
         entry.prepared = invocation.validate(arguments)
         entry.valid = True
         try:

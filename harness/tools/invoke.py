@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import anyio
@@ -38,11 +39,19 @@ _LOG.addHandler(logging.NullHandler())
 class Invocation:
     """A call to a tool, from valid arguments to a valid result."""
 
-    def __init__(self, tool: Tool, context: ToolContext, limits: Limits, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self,
+        tool: Tool,
+        context: ToolContext,
+        limits: Limits,
+        redactor: Redactor | None = None,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
         self.tool = tool
         self._context = context
         self._limits = limits
         self._redactor = redactor or Redactor()
+        self._clock = clock
         self._seconds = limits.tool_timeout if tool.timeout is None else tool.timeout
         self._started: float | None = None
         self.duration_ms: float | None = None
@@ -76,7 +85,7 @@ class Invocation:
         before = self.duration_ms or 0.0
         self.timed_out = False
         self._started = time.perf_counter()
-        scope.deadline = deadline = anyio.current_time() + self._seconds
+        scope.deadline = deadline = self._clock() + self._seconds
         failure: BaseException | None = None
         value: Any = None
         try:
@@ -89,7 +98,7 @@ class Invocation:
             failure = error
         finally:
             self.duration_ms = before + (time.perf_counter() - self._started) * 1000
-        if scope.cancel_called and anyio.current_time() >= deadline:
+        if scope.cancel_called and self._clock() >= deadline:
             # Whatever a tool makes of its cancellation, it did not end within its time.
             raise self.overran() from failure
         if failure is not None:

@@ -70,22 +70,19 @@ class Spending:
     async def begin(self, price_cents: float) -> None:
         """Wait for the resource's slot, then take money and rate for one invocation.
 
-        Raises `ToolBudgetExceededError` if there is no money left, or no rate and no waiting for it.
+        Raises `ToolBudgetExceededError` if there is no money left, or no rate and no waiting for it. What it took by then
+        is given back by `end`.
         """
         if self._line is not None and self._place is None:
             self._place = self._line.line_up()
             await self._place.reached()
         self._report.cents = None
         self._price = to_units(price_cents)
-        try:
-            for account in self._accounts:
-                self._hold(account)
-            wait = max(self._book(account) for account in self._accounts)
-            if wait > 0:
-                await anyio.sleep(wait)
-        except BaseException:
-            self.settle(invoked=False)
-            raise
+        for account in self._accounts:
+            self._hold(account)
+        wait = max(self._book(account) for account in self._accounts)
+        if wait > 0:
+            await anyio.sleep(wait)
 
     def _hold(self, account: _Account) -> None:
         if not account.purse.hold(self._price):
