@@ -66,7 +66,10 @@ if TYPE_CHECKING:
     from harness.model import (
         ApprovalNote,
         ApprovalRequest,
+        Attempt,
         Block,
+        BudgetLine,
+        BudgetReport,
         CallRecord,
         CallStatus,
         Diagnostic,
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
         Plan,
         PlanStep,
         ProgressEvent,
+        ResourceReport,
         Script,
         ScriptInfo,
         Segment,
@@ -89,9 +93,17 @@ if TYPE_CHECKING:
         Unclosed,
     )
     from harness.parser import Parser
-    from harness.pipeline import Harness, HarnessStatus
+    from harness.pipeline import Harness
+    from harness.status import HarnessStatus
+    from harness.tools.budget import Budget
+    from harness.tools.cache import ResultCache
+    from harness.tools.compensation import RollbackReport, RollbackStep
     from harness.tools.function import FunctionTool
+    from harness.tools.metrics import ToolStatistics
     from harness.tools.registry import Tool, ToolRegistry, tool
+    from harness.tools.resource import ResourceContract
+    from harness.tools.retry import Retry
+    from harness.tools.telemetry import Telemetry
     from harness.tools.tool import ToolContext
 
 _MODULES = {
@@ -140,7 +152,10 @@ _MODULES = {
     "harness.model": [
         "ApprovalNote",
         "ApprovalRequest",
+        "Attempt",
         "Block",
+        "BudgetLine",
+        "BudgetReport",
         "CallRecord",
         "CallStatus",
         "Diagnostic",
@@ -154,6 +169,7 @@ _MODULES = {
         "Plan",
         "PlanStep",
         "ProgressEvent",
+        "ResourceReport",
         "Script",
         "ScriptInfo",
         "Segment",
@@ -163,9 +179,17 @@ _MODULES = {
         "Unclosed",
     ],
     "harness.parser": ["Parser"],
-    "harness.pipeline": ["Harness", "HarnessStatus"],
+    "harness.pipeline": ["Harness"],
+    "harness.status": ["HarnessStatus"],
+    "harness.tools.budget": ["Budget"],
+    "harness.tools.cache": ["ResultCache"],
+    "harness.tools.compensation": ["RollbackReport", "RollbackStep"],
     "harness.tools.function": ["FunctionTool"],
+    "harness.tools.metrics": ["ToolStatistics"],
     "harness.tools.registry": ["Tool", "ToolRegistry", "tool"],
+    "harness.tools.resource": ["ResourceContract"],
+    "harness.tools.retry": ["Retry"],
+    "harness.tools.telemetry": ["Telemetry"],
     "harness.tools.tool": ["ToolContext"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -179,9 +203,13 @@ __all__ = [
     "ApprovalTimeoutError",
     "ApprovalUnavailableError",
     "Approver",
+    "Attempt",
     "BannedIdentifierError",
     "Block",
     "BlockAttributeError",
+    "Budget",
+    "BudgetLine",
+    "BudgetReport",
     "CallRecord",
     "CallStatus",
     "ConcurrencyLimitError",
@@ -209,7 +237,13 @@ __all__ = [
     "Plan",
     "PlanStep",
     "ProgressEvent",
+    "ResourceContract",
+    "ResourceReport",
+    "ResultCache",
+    "Retry",
     "ReturnValueTooLargeError",
+    "RollbackReport",
+    "RollbackStep",
     "Script",
     "ScriptCancelledError",
     "ScriptDeadlockError",
@@ -225,6 +259,7 @@ __all__ = [
     "SerializationError",
     "Severity",
     "Span",
+    "Telemetry",
     "TerminalApprover",
     "Text",
     "Tool",
@@ -235,6 +270,7 @@ __all__ = [
     "ToolExecutionError",
     "ToolNotFoundError",
     "ToolRegistry",
+    "ToolStatistics",
     "ToolTimeoutError",
     "ToolValidationError",
     "Unclosed",

@@ -60,6 +60,7 @@ def assemble(
         calls=records,
         diagnostics=(*script.diagnostics, *result.diagnostics, *_dropped(result, calls, gate)),
         plan=plan,
+        budget=None if calls is None else calls.budget_report(),
         metrics=Metrics(
             wall_ms=result.wall_ms,
             cpu_ms=result.cpu_ms,
@@ -88,7 +89,11 @@ def _plan(result: Result, records: tuple[CallRecord, ...], calls: CallFacade | N
 
 def _with_applied(error: ErrorInfo, records: tuple[CallRecord, ...]) -> ErrorInfo:
     """A script that failed says which of its calls took effect all the same, or may have."""
-    applied: list[int] = [record.seq for record in records if record.status in _APPLIED and not _was_answered(record)]
+    applied: list[int] = [
+        record.seq
+        for record in records
+        if record.status in _APPLIED and not _was_answered(record) and not record.cached
+    ]
     if not applied:
         return error
     return error.model_copy(update={"details": {**error.details, "applied_calls": applied}})

@@ -16,7 +16,7 @@ import anyio.lowlevel
 
 from harness.errors import ConcurrencyLimitError
 
-__all__ = ["THREADS", "Threads", "cancellation_requested"]
+__all__ = ["THREADS", "Threads", "cancellation_requested", "loop_clock", "loop_entrance"]
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class _Call(Generic[T]):
         self._function = function
         self._result: T | None = None
         self._failure: BaseException | None = None
-        self._in_loop = _loop_entrance()
+        self._in_loop = loop_entrance()
         self.ended = anyio.Event()
 
     def carry_out(self) -> None:
@@ -112,13 +112,22 @@ class _Call(Generic[T]):
             del failure  # its traceback holds this frame
 
 
-def _loop_entrance() -> Callable[[Callable[[], None]], Any]:
+def loop_entrance() -> Callable[[Callable[[], None]], Any]:
     """What makes the running event loop call a function, from any thread. It raises ``RuntimeError`` once that ended."""
     if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
         return asyncio.get_running_loop().call_soon_threadsafe
     import trio  # noqa: PLC0415 - it is no dependency, but it runs this very function
 
     return trio.lowlevel.current_trio_token().run_sync_soon
+
+
+def loop_clock() -> Callable[[], float]:
+    """The running event loop's own clock: what ``anyio.current_time`` reads, without finding the loop each time."""
+    if anyio.get_cancelled_exc_class() is asyncio.CancelledError:
+        return asyncio.get_running_loop().time
+    import trio  # noqa: PLC0415 - as in loop_entrance
+
+    return trio.current_time
 
 
 THREADS = Threads()

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
+from harness.accounts import Attempt, BudgetLine, BudgetReport, ResourceReport
 from harness.canonical import content_hash, to_canonical_json
 from harness.errors import ErrorInfo
 from harness.serializer import results_text
@@ -16,8 +17,11 @@ from harness.stable import stable_form
 __all__ = [
     "ApprovalNote",
     "ApprovalRequest",
+    "Attempt",
     "Block",
     "BlockAttributes",
+    "BudgetLine",
+    "BudgetReport",
     "CallRecord",
     "CallStatus",
     "Diagnostic",
@@ -31,6 +35,7 @@ __all__ = [
     "Plan",
     "PlanStep",
     "ProgressEvent",
+    "ResourceReport",
     "Script",
     "ScriptInfo",
     "Segment",
@@ -269,9 +274,15 @@ class CallRecord(Frozen):
     error: ErrorInfo | None = None
     approval: ApprovalNote | None = None
     duration_ms: float | None = None
-    """Of the tool itself; None if it was never invoked."""
+    """Of the tool itself, all attempts together; None if it was never invoked."""
     line: int | None = None
     """Of the call in the block's own source."""
+    cost_cents: float = 0
+    """What it was charged."""
+    cached: bool = False
+    """Whether the result is one of an earlier or a concurrent call, so that the tool was not invoked for this one."""
+    attempts: tuple[Attempt, ...] = ()
+    """Each time the tool was invoked, if it was retried; else empty."""
 
 
 class LogEntry(Frozen):
@@ -339,6 +350,8 @@ class Execution(Frozen):
     calls: tuple[CallRecord, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     plan: Plan | None = None
+    budget: BudgetReport | None = None
+    """None for a block that did not run."""
     metrics: Metrics = Metrics()
 
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from types import NoneType
 from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import JsonValue, ValidationError
 
 from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Approver
@@ -21,30 +21,20 @@ from harness.model import Diagnostic, Outcome
 from harness.parser import Parser
 from harness.redaction import Redactor
 from harness.run import Mode, Run, Settings
-from harness.runtime.adapter import PoolStatus
 from harness.runtime.runtime import Isolation, Runtime
+from harness.status import HarnessStatus
 from harness.sync import Portal, in_event_loop, run_alone
-from harness.tools.registry import Tool, ToolRegistry, ToolStatistics
+from harness.tools.budget import Budget, OnBudget, OnRateLimit
+from harness.tools.cache import ResultCache
+from harness.tools.compensation import Ledger, RollbackReport
+from harness.tools.economy import Economy
+from harness.tools.registry import Tool, ToolRegistry
+from harness.tools.telemetry import Telemetry
 
 __all__ = ["Harness", "HarnessStatus"]
 
 Result = TypeVar("Result")
 ModeChoice = Mode | Callable[[ExecutionContext], Mode | Awaitable[Mode]]
-
-
-class HarnessStatus(BaseModel):
-    """What a harness is doing right now."""
-
-    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
-
-    open: bool
-    isolation: Isolation
-    executions: tuple[str, ...]
-    """Ids of the executions that run."""
-    pending_approvals: int
-    workers: PoolStatus | None
-    """None while the harness is closed."""
-    tools: dict[str, ToolStatistics]
 
 
 class Harness:
@@ -80,6 +70,19 @@ class Harness:
         Whether blocks inside fenced Markdown code count, and whether those inside ``<think>`` do not.
     secrets
         Strings that are masked wherever something is displayed.
+    budget
+        A `Budget`: what each execution may spend, besides its limits. What tools share over all executions of this
+        harness is said by their `ResourceContract`.
+    on_budget
+        ``"error"``: a call past a budget fails with an error that the script can catch. ``"terminate"``: it ends the
+        execution.
+    on_rate_limit
+        ``"error"``: a call past a rate fails, and ``error.details.retry_after_s`` says when it can be made. ``"wait"``:
+        it waits, if that can help within ``wall_time``.
+    cache
+        A `ResultCache` for the results of deterministic tools; by default one of 1,000 entries and 16 MiB.
+    telemetry
+        A `Telemetry`; by default it exports spans and metrics if the process has imported OpenTelemetry.
 
     Raises `UsageError` for arguments that cannot be used.
     """
@@ -97,6 +100,11 @@ class Harness:
         accept_fenced: bool = False,
         skip_thinking: bool = False,
         secrets: Iterable[str] = (),
+        budget: Budget | None = None,
+        on_budget: OnBudget = "error",
+        on_rate_limit: OnRateLimit = "error",
+        cache: ResultCache | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
         if isolation not in ("process", "shared", "thread"):
             raise UsageError(f"isolation is 'process', 'shared' or 'thread', not {isolation!r}.")
@@ -112,16 +120,27 @@ class Harness:
         self._mode = mode
         self._isolation: Isolation = isolation
         self._parser = Parser(limits=self.limits)
+        redactor = Redactor(secrets=secrets)
+        self._economy = Economy(
+            budget=Budget() if budget is None else budget,
+            on_budget=on_budget,
+            on_rate_limit=on_rate_limit,
+            cache=ResultCache() if cache is None else cache,
+            ledger=Ledger(redactor),
+            telemetry=Telemetry() if telemetry is None else telemetry,
+        )
+        self._economy.resources.add_all(tool.resource for tool in self.tools if tool.resource is not None)
         self._settings = Settings(
             registry=self.tools,
             limits=self.limits,
             parser=self._parser,
             approvals=self.approvals,
-            redactor=Redactor(secrets=secrets),
+            redactor=redactor,
             seed=seed,
             continue_on_error=continue_on_error,
             accept_fenced=accept_fenced,
             skip_thinking=skip_thinking,
+            economy=self._economy,
         )
         self._runtime: Runtime | None = None
         self._portal: Portal | None = None
@@ -306,6 +325,33 @@ class Harness:
             workers=None if runtime is None else runtime.status(),
             tools=self.tools.statistics(),
         )
+
+    def metrics(self) -> dict[str, JsonValue]:
+        """What was called and used so far, as plain data: ``tools`` (calls, failures by class, retries, cached results,
+        cost, percentiles of the duration), ``resources`` and ``cache``.
+        """
+        tools: dict[str, JsonValue] = {name: each.report() for name, each in self.tools.statistics().items()}
+        return {"tools": tools, **self._economy.report()}
+
+    def refill(self, resource_id: str) -> None:
+        """Give a resource its whole ``budget_cents`` again. Raises `UsageError` if no tool names it."""
+        self._economy.resources.refill(resource_id)
+
+    # ── taking back ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def rollback(self, execution_id: str) -> RollbackReport:
+        """Call ``revert`` of every call an execution applied, the last one first, and report each.
+
+        A revert that fails does not stop the others; another rollback tries it again. What is needed is kept in memory,
+        for the last 100 executions that made such calls. Raises `UsageError` for an execution that is not among them,
+        or runs still.
+        """
+        self._check_process()
+        return await self._economy.ledger.rollback(execution_id)
+
+    def rollback_sync(self, execution_id: str) -> RollbackReport:
+        """`rollback`, from code without an event loop."""
+        return self._call_sync(self.rollback, execution_id)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────────────────────────
 

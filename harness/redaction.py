@@ -93,6 +93,8 @@ _TOKEN_SHAPES = re.compile(
     """,
     re.VERBOSE,
 )
+_SHORTEST_SHAPE = 15
+"""Characters that every shape above has at least: names and short values need no search."""
 _USERINFO = re.compile(r"(?<![A-Za-z0-9+.-])([A-Za-z][A-Za-z0-9+.-]{0,20}://)[^\s/@'\"]{1,256}@")
 _BEARER = re.compile(r"\b(bearer)\s+[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE)
 _HEADER = re.compile(r"\b((?:proxy-)?authorization|(?:set-)?cookie)(['\"]?\s{0,4}[:=]\s{0,4})[^\r\n]+", re.IGNORECASE)
@@ -173,7 +175,8 @@ class Redactor:
         Pairs such as ``token=…`` are left alone: in a text that a model wrote they could be put in front of
         anything, to hide it from the person who is asked to approve it.
         """
-        return _TOKEN_SHAPES.sub(MASK, self.secrets(text))
+        text = self.secrets(text)
+        return text if len(text) < _SHORTEST_SHAPE else _TOKEN_SHAPES.sub(MASK, text)
 
     def arguments(self, value: JsonValue) -> JsonValue:
         """A copy of ``value`` for display.

@@ -32,6 +32,7 @@ from harness.parser import Parser
 from harness.redaction import Redactor
 from harness.runtime.job import Calls, Job, Result
 from harness.runtime.runtime import Runtime
+from harness.tools.economy import Economy
 from harness.tools.facade import CallFacade
 from harness.tools.registry import ToolRegistry
 
@@ -56,6 +57,7 @@ class Settings:
     continue_on_error: bool
     accept_fenced: bool
     skip_thinking: bool
+    economy: Economy
 
 
 def find_blocks(text: str, settings: Settings, limits: Limits) -> tuple[list[Segment], list[Diagnostic]]:
@@ -183,6 +185,13 @@ class Run:
         index, self._ran = self._ran, self._ran + 1
         settings = self._settings
         context = self._context.model_copy(update={"execution_id": self._execution_id(index)})
+        with settings.economy.telemetry.execution(context.execution_id, script.sha256) as ended:
+            execution = await self._carry_out(script, runtime, context, index)
+            ended.append(execution)
+        return execution
+
+    async def _carry_out(self, script: Script, runtime: Runtime, context: ExecutionContext, index: int) -> Execution:
+        settings = self._settings
         facades: list[CallFacade] = []
 
         def calls(on_change: Callable[[], None]) -> Calls:
@@ -193,6 +202,7 @@ class Run:
                 mode="dry-run" if self._mode == "dry-run" else "enabled",
                 redactor=settings.redactor,
                 on_change=on_change,
+                economy=settings.economy,
             )
             facades.append(facade)
             return facade

@@ -9,12 +9,12 @@ __all__ = ["stable_form"]
 
 _UNSTABLE: dict[str, frozenset[str]] = {
     "outcome": frozenset({"id", "resume_token"}),
-    "execution": frozenset({"id", "metrics"}),
-    "call": frozenset({"duration_ms"}),
+    "execution": frozenset({"id", "metrics", "budget"}),
+    "call": frozenset({"duration_ms", "cost_cents", "cached", "attempts"}),
     "approval": frozenset({"request_id", "waited_ms"}),
     "progress": frozenset({"at_ms"}),
     "request": frozenset({"id", "execution_id", "expires_at"}),
-    "details": frozenset({"request_id", "waited_s"}),
+    "details": frozenset({"request_id", "waited_s", "retry_after_s"}),
 }
 
 

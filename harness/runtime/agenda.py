@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -24,8 +25,9 @@ class Agenda:
     It also keeps the worker honest: ids that were not issued, or are settled, break the protocol.
     """
 
-    def __init__(self, clock: ExecutionClock, *, max_pending: int, frame_bytes: int) -> None:
+    def __init__(self, clock: ExecutionClock, *, max_pending: int, frame_bytes: int, budget: Callable[[], str]) -> None:
         self._clock = clock
+        self._budget = budget
         self._max_pending = max_pending
         self._frame_bytes = frame_bytes
         self._timers = Timers()
@@ -146,7 +148,7 @@ class Agenda:
             else:
                 self._delivered_timers.add(item["timer"])
             texts.append(text)
-        return f'{{"now":{now},"items":[{",".join(texts)}]}}'.encode()
+        return f'{{"now":{now},"budget":{self._budget()},"items":[{",".join(texts)}]}}'.encode()
 
     def _put_back(self, arrivals: list[tuple[int, dict[str, Any]]]) -> None:
         """What does not fit comes with the next frame."""

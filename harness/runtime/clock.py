@@ -8,6 +8,8 @@ import time
 
 import anyio
 
+from harness.concurrency import loop_clock
+
 __all__ = ["ExecutionClock", "Timers"]
 
 _SPARE = 100
@@ -23,7 +25,8 @@ class ExecutionClock:
     def __init__(self, wall_time: float, scope: anyio.CancelScope, *, epoch_ms: int | None = None) -> None:
         self._wall_time = wall_time
         self._scope = scope
-        self._started = anyio.current_time()
+        self._clock = loop_clock()
+        self._started = self._clock()
         self._paused_since: float | None = None
         self._paused = 0.0
         self._epoch_ms = int(time.time() * 1000) if epoch_ms is None else epoch_ms
@@ -33,13 +36,13 @@ class ExecutionClock:
     @property
     def elapsed(self) -> float:
         """Seconds since the start, pauses excluded."""
-        until = anyio.current_time() if self._paused_since is None else self._paused_since
+        until = self._clock() if self._paused_since is None else self._paused_since
         return until - self._started - self._paused
 
     @property
     def paused_for(self) -> float:
         """Seconds spent paused."""
-        now = 0.0 if self._paused_since is None else anyio.current_time() - self._paused_since
+        now = 0.0 if self._paused_since is None else self._clock() - self._paused_since
         return self._paused + now
 
     @property
@@ -55,13 +58,13 @@ class ExecutionClock:
     def pause(self) -> None:
         """Stand still until `resume`."""
         if self._paused_since is None:
-            self._paused_since = anyio.current_time()
+            self._paused_since = self._clock()
             self._scope.deadline = math.inf
 
     def resume(self) -> None:
         """Go on."""
         if self._paused_since is not None:
-            self._paused += anyio.current_time() - self._paused_since
+            self._paused += self._clock() - self._paused_since
             self._paused_since = None
             self._scope.deadline = self._started + self._paused + self._wall_time
 

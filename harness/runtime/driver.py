@@ -115,7 +115,12 @@ class Driver:
     async def _with_worker(self, worker: Worker, pool: WorkerPool, group: TaskGroup) -> None:
         limits = self._limits
         self._clock = ExecutionClock(limits.wall_time, self._scope)
-        self._agenda = Agenda(self._clock, max_pending=limits.max_pending_calls, frame_bytes=limits.frame_bytes)
+        self._agenda = Agenda(
+            self._clock,
+            max_pending=limits.max_pending_calls,
+            frame_bytes=limits.frame_bytes,
+            budget=self._calls.budget_text,
+        )
         try:
             await self._frames(worker, group)
         except _Over:
@@ -153,7 +158,7 @@ class Driver:
                 self._scope.cancel()
 
     async def _frames(self, worker: Worker, group: TaskGroup) -> None:
-        kind, body = wire.START, self._job.start_frame(self._clock.epoch_ms, self._source)
+        kind, body = wire.START, self._job.start_frame(self._clock.epoch_ms, self._source, self._calls.budget_text())
         while True:
             answer = await worker.exchange(kind, body)
             self._in_worker = False

@@ -73,6 +73,10 @@ class Calls(Protocol):
     def records(self) -> tuple[CallRecord, ...]:
         """How every call stands."""
 
+    def budget_text(self) -> str:
+        """What the script finds as ``context.budget()``, as JSON."""
+        ...
+
 
 @dataclass(frozen=True)
 class Job:
@@ -86,8 +90,8 @@ class Job:
     limits: Limits
     trust_domain: str | None = None
 
-    def start_frame(self, now_ms: int, source_map: SourceMap) -> bytes:
-        """The body of the START frame."""
+    def start_frame(self, now_ms: int, source_map: SourceMap, budget: str = "null") -> bytes:
+        """The body of the START frame. ``budget`` is what is left of everything that calls use, as JSON."""
         limits, shift = self.limits, None
         if self.script.result_range is not None:
             line, column = source_map.engine_place(self.script.source[: self.script.result_range[0]])
@@ -102,6 +106,7 @@ class Job:
                 "seed": self.seed,
                 "tools": self.tools,
                 "context": self.context,
+                "budget": json.loads(budget),
                 "shift": shift,
                 "limits": {name: getattr(limits, name) for name in _LIMITS_OF_THE_VM},
             },

@@ -250,7 +250,7 @@ def _has_exact_numbers(root: JsonValue) -> bool:
 
 def _validated(model: type[_Model], body: bytes) -> _Model:
     try:
-        data = json.loads(body.decode(), object_pairs_hook=_object, parse_constant=_refuse_constant)
+        data = _DECODER.decode(body.decode())
         return model.model_validate(data)
     except ValidationError as error:
         where = ".".join(str(part)[:50] for part in error.errors(include_url=False, include_input=False)[0]["loc"])
@@ -268,3 +268,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

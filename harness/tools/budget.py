@@ -1,30 +1,69 @@
-"""What one execution may spend: how many calls in all, how many at once, how many unsettled."""
+"""What one execution may spend: calls in all, for each tool, at once and unsettled; calls a minute; money."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
 
-import anyio
-
-from harness.errors import ConcurrencyLimitError, ToolBudgetExceededError
+from harness.errors import ConcurrencyLimitError, ToolBudgetExceededError, UsageError
 from harness.limits import Limits
+from harness.model import BudgetReport
+from harness.tools.meters import Line, Place, Purse, RateWindow, to_units
+from harness.tools.resource import Resource, check_cents, check_count, line_of, purse_line
 
-__all__ = ["CallBudget", "Place"]
+__all__ = ["Budget", "CallBudget", "OnBudget", "OnRateLimit", "exceeded", "is_used_up"]
+
+OnBudget = Literal["error", "terminate"]
+OnRateLimit = Literal["error", "wait"]
 
 
-class Place:
-    """A call's place in the line for a slot."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What each execution of a harness may spend, besides ``Limits.max_tool_calls`` and its neighbours.
 
-    __slots__ = ("granted", "turn")
+    Raises `UsageError` for values that cannot be.
+    """
 
-    def __init__(self) -> None:
-        self.granted = False
-        self.turn: anyio.Event | None = None
+    calls_per_tool: Mapping[str, int] = field(default_factory=dict)
+    """Name of a tool → calls to it that one execution may make."""
+    cost_cents: float | None = None
+    """Money that the calls of one execution may cost; None for no limit."""
+    rate_per_min: int | None = None
+    """Calls of one execution that may start within any 60 seconds; None for no limit."""
 
-    async def reached(self) -> None:
-        """Waits until the call may run."""
-        if not self.granted and self.turn is not None:
-            await self.turn.wait()
+    def __post_init__(self) -> None:
+        if not isinstance(self.calls_per_tool, Mapping):
+            raise UsageError(f"calls_per_tool is {self.calls_per_tool!r}; it must be a dict of tool names and counts.")
+        for name, count in self.calls_per_tool.items():
+            check_count(count, f"calls_per_tool[{name!r}]", least=0)
+        if self.cost_cents is not None:
+            check_cents(self.cost_cents, "cost_cents")
+        if self.rate_per_min is not None:
+            check_count(self.rate_per_min, "rate_per_min", least=1)
+        object.__setattr__(self, "calls_per_tool", MappingProxyType(dict(self.calls_per_tool)))
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether it adds nothing to the limits."""
+        return not self.calls_per_tool and self.cost_cents is None and self.rate_per_min is None
+
+
+_UNLIMITED = Budget()
+
+
+def exceeded(name: str, budget: str, limit: float, used: float, what: str, **more: object) -> ToolBudgetExceededError:
+    """The error for a call to ``name`` that a budget does not allow. ``what`` says which and what to do, in words."""
+    return ToolBudgetExceededError(
+        f"tools.{name} was not called: {what}",
+        details={"budget": budget, "limit": limit, "used": used, **more},
+    )
+
+
+def is_used_up(error: ToolBudgetExceededError) -> bool:
+    """Whether a budget is used up for good, and not only a rate, which time renews."""
+    return "retry_after_s" not in error.details
 
 
 class CallBudget:
@@ -34,10 +73,13 @@ class CallBudget:
     that carry them out do not start in a reliable order on every event loop.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, budget: Budget = _UNLIMITED) -> None:
         self._limits = limits
-        self._free = limits.max_concurrent_tool_calls
-        self._line: deque[Place] = deque()
+        self._per_tool = budget.calls_per_tool
+        self._used_by: dict[str, int] = {}
+        self.line = Line(limits.max_concurrent_tool_calls)
+        self.rate = None if budget.rate_per_min is None else RateWindow(budget.rate_per_min)
+        self.purse = Purse(None if budget.cost_cents is None else to_units(budget.cost_cents))
         self.used = 0
         """Calls counted so far."""
 
@@ -49,20 +91,37 @@ class CallBudget:
     @property
     def waiting(self) -> int:
         """Calls that wait for a slot."""
-        return len(self._line)
+        return self.line.waiting
 
     def spend(self, tool: str, pending: int) -> None:
         """Counts one call. ``pending`` is how many are unsettled, this one included.
 
-        Raises `ToolBudgetExceededError` if none is left, and `ConcurrencyLimitError` past ``max_pending_calls``.
+        Raises `ToolBudgetExceededError` if none is left, in all or for this tool, and `ConcurrencyLimitError` past
+        ``max_pending_calls``.
         """
         limit = self._limits.max_tool_calls
         if self.used >= limit:
-            raise ToolBudgetExceededError(
-                f"tools.{tool} was not called: this execution has used all of its {limit} tool calls "
-                "(max_tool_calls). Make fewer calls, or raise the limit.",
-                details={"budget": "max_tool_calls", "limit": limit, "used": self.used},
+            raise exceeded(
+                tool,
+                "max_tool_calls",
+                limit,
+                self.used,
+                f"this execution has used all of its {limit} tool calls (max_tool_calls). Make fewer calls, or raise "
+                "the limit.",
             )
+        if tool in self._per_tool:
+            limit, used = self._per_tool[tool], self._used_by.get(tool, 0)
+            if used >= limit:
+                raise exceeded(
+                    tool,
+                    "calls_per_tool",
+                    limit,
+                    used,
+                    f"this execution may call it {limit} times (calls_per_tool), and has. Call it less, or raise the "
+                    "limit.",
+                    tool=tool,
+                )
+            self._used_by[tool] = used + 1
         self.used += 1
         limit = self._limits.max_pending_calls
         if pending > limit:
@@ -74,23 +133,20 @@ class CallBudget:
 
     def line_up(self) -> Place:
         """A place at the end of the line, or a slot at once if one is free."""
-        place = Place()
-        if self._free:
-            self._free -= 1
-            place.granted = True
-        else:
-            place.turn = anyio.Event()
-            self._line.append(place)
-        return place
+        return self.line.line_up()
 
     def leave(self, place: Place) -> None:
         """Gives up a slot, to whoever has waited longest, or a place in the line."""
-        if not place.granted:
-            self._line.remove(place)
-        elif self._line:
-            following = self._line.popleft()
-            following.granted = True
-            if following.turn is not None:
-                following.turn.set()
-        else:
-            self._free += 1
+        self.line.leave(place)
+
+    def report(self, resources: Iterable[Resource] = ()) -> BudgetReport:
+        """How every budget stands now."""
+        return BudgetReport.model_construct(
+            tool_calls=line_of(self._limits.max_tool_calls, self.used),
+            calls_per_tool={
+                name: line_of(limit, self._used_by.get(name, 0)) for name, limit in sorted(self._per_tool.items())
+            },
+            cost_cents=purse_line(self.purse),
+            rate_per_min=None if self.rate is None else line_of(self.rate.limit, self.rate.used),
+            resources={resource.contract.resource_id: resource.report() for resource in resources},
+        )

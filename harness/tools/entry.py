@@ -9,11 +9,13 @@ from pydantic import JsonValue
 
 from harness.approvals.bridge import Ruling
 from harness.errors import ApprovalDeniedError, ApprovalTimeoutError, HarnessError, ToolCancelledError
-from harness.model import ApprovalRequest, CallRecord, CallStatus
+from harness.model import ApprovalRequest, Attempt, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
-from harness.tools.budget import Place
 from harness.tools.calls import ToolCall
 from harness.tools.invoke import Invocation, public_info
+from harness.tools.meters import Place
+from harness.tools.retry import Tried
+from harness.tools.spending import Spending
 
 __all__ = ["Entry"]
 
@@ -26,6 +28,30 @@ _STATUS_OF_UNSTARTED = (
 
 class Entry:
     """One call under way."""
+
+    __slots__ = (
+        "arguments",
+        "cached",
+        "call",
+        "cancel_reason",
+        "counted",
+        "exhausted",
+        "invocation",
+        "invoked_with",
+        "key",
+        "leads",
+        "made_up",
+        "needs_approval",
+        "place",
+        "prepared",
+        "refusal",
+        "request",
+        "ruling",
+        "scope",
+        "spending",
+        "tried",
+        "valid",
+    )
 
     def __init__(self, call: ToolCall) -> None:
         self.call = call
@@ -44,6 +70,19 @@ class Entry:
         self.ruling: Ruling | None = None
         self.invocation: Invocation | None = None
         self.made_up = False
+        self.cached = False
+        """Another call's result is its own."""
+        self.key: str | None = None
+        """What its result is kept under, if its tool is deterministic."""
+        self.leads = False
+        """Whether equal calls wait for its result."""
+        self.spending: Spending | None = None
+        """None for a tool that costs nothing and is not rationed."""
+        self.invoked_with: str | None = None
+        """The arguments as JSON, for a tool that can be reverted."""
+        self.tried: list[Tried] = []
+        self.exhausted = False
+        """Whether a budget kept its tool from being invoked."""
 
     @property
     def started(self) -> bool:
@@ -60,15 +99,34 @@ class Entry:
         note = self.ruling.note if self.ruling else None
         if note is not None and note.reason is not None:
             note = note.model_copy(update={"reason": redactor.secrets(note.reason)})
+        # Few calls have more to tell; what has a default costs time to pass.
+        more: dict[str, Any] = {}
+        if self.spending is not None:
+            more["cost_cents"] = self.spending.charged_cents
+        if self.cached:
+            more["cached"] = True
+        if len(self.tried) > 1:
+            more["attempts"] = self._attempts(redactor)
         return CallRecord(
             seq=self.call.id,
             tool=visible(self.call.tool[:200]),
-            args=redactor.arguments(dict(self.arguments)),
+            args=redactor.arguments(self.arguments),
             status=status,
             error=None if error is None else public_info(error, redactor, self.call.line),
             approval=note,
             duration_ms=None if self.invocation is None else self.invocation.duration_ms,
             line=self.call.line,
+            **more,
+        )
+
+    def _attempts(self, redactor: Redactor) -> tuple[Attempt, ...]:
+        return tuple(
+            Attempt(
+                error=None if one.error is None else public_info(one.error, redactor, self.call.line),
+                duration_ms=one.duration_ms,
+                waited_ms=one.waited_ms,
+            )
+            for one in self.tried
         )
 
     def failed_status(self, error: HarnessError) -> CallStatus:

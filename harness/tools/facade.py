@@ -1,4 +1,4 @@
-"""One execution's calls, each step by step: look up, validate, budget, approve, wait for a slot, invoke, check."""
+"""One execution's calls, each step by step: look up, validate, budget, approve, recall, wait, pay, invoke, check."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ import anyio
 from harness.approvals.bridge import ApprovalBridge, Ruling
 from harness.approvals.decision import edited_arguments
 from harness.canonical import content_hash
+from harness.concurrency import loop_clock
 from harness.context import ExecutionContext
 from harness.errors import (
     HarnessError,
     HarnessInternalError,
+    ToolBudgetExceededError,
 )
-from harness.model import ApprovalRequest, CallRecord, CallStatus
+from harness.model import ApprovalRequest, BudgetReport, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
 from harness.tools.arguments import argument_object
 from harness.tools.budget import CallBudget
 from harness.tools.calls import CallObserver, Settled, ToolCall
+from harness.tools.carrier import Carrier
+from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
 from harness.tools.registry import ToolRegistry
@@ -55,6 +59,7 @@ class CallFacade:
         redactor: Redactor | None = None,
         observer: CallObserver | None = None,
         on_change: Callable[[], None] | None = None,
+        economy: Economy | None = None,
     ) -> None:
         self._registry = registry
         self._context = context
@@ -64,12 +69,24 @@ class CallFacade:
         self._redactor = redactor or Redactor()
         self._observer = observer
         self._on_change = on_change
+        self._clock: Callable[[], float] = anyio.current_time
         self._open: dict[int, Entry] = {}
         self._records: dict[int, CallRecord] = {}
         self._cancelled_early: dict[int, str] = {}
         self._refused = 0
         self._needed_approval: set[int] = set()
-        self.budget = CallBudget(self._limits)
+        self._economy = economy = economy or Economy()
+        # Spans are for calls that are really made, and only for who looks at them.
+        self._telemetry = economy.telemetry if economy.telemetry.active else None
+        self._resources = tuple(
+            {
+                tool.resource.resource_id: economy.resources.of(tool.resource) for tool in registry if tool.resource
+            }.values()
+        )
+        self._plain_budget = economy.budget.unlimited and not self._resources
+        self._can_revert = any(tool.revert is not None for tool in registry)
+        self.budget = CallBudget(self._limits, economy.budget)
+        self._carrier = Carrier(economy, self.budget, context, observer)
         self.approving = 0
         """Calls that wait for a person."""
         self.unrecorded = 0
@@ -109,6 +126,18 @@ class CallFacade:
     def close(self) -> None:
         """Forgets what was approved or denied for this execution. To be called once when it is over."""
         self._approvals.end_execution(self._context.execution_id)
+        self._economy.ledger.close(self._context.execution_id)
+
+    def budget_report(self) -> BudgetReport:
+        """How every budget of the execution stands."""
+        return self.budget.report(self._resources)
+
+    def budget_text(self) -> str:
+        """The same as JSON, for ``context.budget()``."""
+        if not self._plain_budget:
+            return self.budget_report().model_dump_json(exclude_none=True)
+        limit, used = self._limits.max_tool_calls, self.budget.used
+        return f'{{"tool_calls":{{"limit":{limit},"used":{used},"remaining":{max(limit - used, 0)}}}}}'
 
     def admit(self, call: ToolCall) -> None:
         """Looks a call up, validates it, counts it and gives it its place in line, all at once.
@@ -116,6 +145,8 @@ class CallFacade:
         Called for each call before the task that awaits `call` is started, this keeps the order of the script: not every
         event loop starts tasks in the order in which they were made.
         """
+        if self._clock is anyio.current_time:
+            self._clock = loop_clock()
         entry = Entry(call)
         entry.cancel_reason = self._cancelled_early.pop(call.id, None)
         self._open[call.id] = entry
@@ -134,7 +165,14 @@ class CallFacade:
         """
         if call.id not in self._open:
             self.admit(call)
-        entry = self._open[call.id]
+        if self._telemetry is None:
+            return await self._finish(self._open[call.id])
+        with self._telemetry.call(call.tool, call.id, known=call.tool in self._registry) as ended:
+            settled = await self._finish(self._open[call.id])
+            ended.append(settled.record)
+            return settled
+
+    async def _finish(self, entry: Entry) -> Settled:
         value: str | None = None
         error: HarnessError | None = None
         try:
@@ -152,8 +190,7 @@ class CallFacade:
             await self._abandon(entry)
             raise
         finally:
-            if entry.place is not None:
-                self.budget.leave(entry.place)
+            self._carrier.give_back(entry, value)
         return await self._settle(entry, value, error)
 
     async def refuse(self, call: ToolCall, error: HarnessError) -> Settled:
@@ -166,17 +203,22 @@ class CallFacade:
         call, limits = entry.call, self._limits
         tool = self._registry.get(call.tool)
         entry.arguments = arguments = argument_object(call.arguments_json, tool, limits)
-        context = ToolContext(tool=tool.name, call_id=call.id, execution=self._context)
-        entry.invocation = invocation = Invocation(tool, context, limits, self._redactor)
+        costs = None if self._dry_run else self._carrier.open_account(entry, tool)
+        context = ToolContext(tool=tool.name, call_id=call.id, execution=self._context, costs=costs)
+        entry.invocation = invocation = Invocation(tool, context, limits, self._redactor, self._clock)
         entry.prepared = invocation.validate(arguments)
         entry.valid = True
-        self.budget.spend(tool.name, len(self._open))
+        try:
+            self.budget.spend(tool.name, len(self._open))
+        except ToolBudgetExceededError:
+            entry.exhausted = True
+            raise
         entry.counted = True
         entry.needs_approval = tool.approval
         if entry.needs_approval:
             self._needed_approval.add(call.id)
         if not self._dry_run and not entry.needs_approval:
-            entry.place = self.budget.line_up()
+            self._carrier.line_up(entry)
 
     async def _carry_out(self, entry: Entry) -> str:
         if entry.valid and self._observer is not None:
@@ -196,12 +238,7 @@ class CallFacade:
             if decision is not None and decision.edits:
                 entry.arguments = edited_arguments(invocation.tool.name, entry.arguments, decision.edits)
                 entry.prepared = invocation.validate(entry.arguments)
-            entry.place = self.budget.line_up()
-        if entry.place is not None:
-            await entry.place.reached()
-        if self._observer is not None:
-            await self._observer.started(entry.call, entry.request)
-        return invocation.encode(await invocation.run(entry.prepared, entry.scope))
+        return await self._carrier.carry_out(entry, invocation)
 
     async def _ask(self, entry: Entry, tool: Tool) -> Ruling:
         entry.request = request = ApprovalRequest(
@@ -217,6 +254,9 @@ class CallFacade:
         try:
             session = self._context.session_id or self._context.conversation_id
             return await self._approvals.ask(request, limits=self._limits, session=session)
+        except ToolBudgetExceededError:
+            entry.exhausted = True
+            raise
         finally:
             self._set_approving(approving=False)
 
@@ -229,7 +269,6 @@ class CallFacade:
             self._on_change()
 
     async def _settle(self, entry: Entry, value: str | None, error: HarnessError | None) -> Settled:
-        ruling = entry.ruling
         if error is not None:
             status = entry.failed_status(error)
         else:
@@ -242,9 +281,9 @@ class CallFacade:
             error=record.error,
             made_up=entry.made_up and error is None,
             needs_approval=entry.needs_approval,
-            terminate_reason=ruling.note.reason if ruling and ruling.note.decision == "terminated" else None,
+            terminate_reason=self._reason_to_terminate(entry, error),
         )
-        self._keep(entry, record)
+        self._keep(entry, record, value)
         if self._observer is None:
             return settled
         try:
@@ -255,18 +294,28 @@ class CallFacade:
             return Settled(call_id=entry.call.id, record=record, error=record.error)
         return settled
 
+    def _reason_to_terminate(self, entry: Entry, error: HarnessError | None) -> str | None:
+        note = entry.ruling.note if entry.ruling else None
+        if note is not None and note.decision == "terminated":
+            return note.reason
+        if error is not None and entry.exhausted and self._economy.on_budget == "terminate":
+            return self._redactor.secrets(error.message)
+        return None
+
     async def _abandon(self, entry: Entry) -> None:
         """Records how a call stands whose task is being cancelled."""
         record = entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor)
-        self._keep(entry, record)
+        self._keep(entry, record, None)
         if self._observer is not None:
             with anyio.CancelScope(shield=True):
                 await self._observer.settled(Settled(call_id=entry.call.id, record=record, error=record.error))
 
-    def _keep(self, entry: Entry, record: CallRecord) -> None:
+    def _keep(self, entry: Entry, record: CallRecord, value: str | None) -> None:
         self._open.pop(entry.call.id, None)
         if not self._dry_run:
             self._registry.count(record)
+        if self._can_revert:
+            self._carrier.note_applied(entry, record, value)
         self._refused += not entry.counted
         if entry.counted or self._refused <= MAX_REFUSED_RECORDS:
             self._records[entry.call.id] = record

@@ -13,6 +13,8 @@ from pydantic_core import to_json
 from harness.concurrency import THREADS
 from harness.plain import dump_plain, to_plain
 from harness.tools.names import check_name
+from harness.tools.resource import ResourceContract
+from harness.tools.retry import Retry
 from harness.tools.signature import is_async, read_signature
 from harness.tools.tool import Tool, ToolContext
 from harness.tools.validation import call_form, invalid
@@ -41,6 +43,12 @@ class FunctionTool(Tool, Generic[P, R]):
         tags: Iterable[str] = (),
         positional: str | None = None,
         preview: Any = None,
+        cost: float | Callable[[dict[str, JsonValue]], float] = 0,
+        resource: ResourceContract | None = None,
+        retry: Retry | int | None = None,
+        deterministic: bool = False,
+        revert: Callable[[dict[str, JsonValue], JsonValue], Any] | None = None,
+        version: str = "1.0",
     ) -> None:
         own_name = check_name(str(getattr(function, "__name__", type(function).__name__)) if name is None else name)
         self.function = function
@@ -57,6 +65,13 @@ class FunctionTool(Tool, Generic[P, R]):
             positional=positional,
             preview=preview,
             interruptible=is_async(function),
+            cost=cost,
+            resource=resource,
+            retry=retry,
+            deterministic=deterministic,
+            revert=revert,
+            version=version,
+            uses_context=signature.context is not None,
         )
         functools.update_wrapper(self, function, updated=())
 
@@ -126,6 +141,12 @@ def tool(
     tags: Iterable[str] = (),
     positional: str | None = None,
     preview: Any = None,
+    cost: float | Callable[[dict[str, JsonValue]], float] = 0,
+    resource: ResourceContract | None = None,
+    retry: Retry | int | None = None,
+    deterministic: bool = False,
+    revert: Callable[[dict[str, JsonValue], JsonValue], Any] | None = None,
+    version: str = "1.0",
 ) -> Callable[[Callable[P, R]], FunctionTool[P, R]]: ...
 def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     """Makes a tool of a function: ``@tool`` or ``@tool(approval=True)``.
@@ -134,6 +155,11 @@ def tool(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     ``timeout`` (seconds) replaces ``Limits.tool_timeout``; ``idempotent`` says that repeating a call does no harm;
     ``positional`` names the parameter that a lone argument is meant for; ``preview`` is the result that a dry run
     shows, or a function of the arguments that makes one.
+
+    ``cost`` is what a call costs in cents, or a function of the argument object; ``resource`` is a `ResourceContract`
+    that it shares with other tools; ``retry`` (`Retry`, or a number of attempts) repeats what failed and may succeed,
+    and asks for ``idempotent=True``; ``deterministic`` keeps results and uses them again for equal arguments, under the
+    same ``version``; ``revert`` undoes a call, given its argument object and its result.
 
     Raises `UsageError` for a function or a name that no script could call.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import anyio
@@ -19,11 +20,13 @@ from harness.errors import (
     ToolExecutionError,
     ToolTimeoutError,
     ToolValidationError,
+    UsageError,
     extract_error_info,
 )
 from harness.limits import Limits
 from harness.plain import to_plain
 from harness.redaction import Redactor, scrub_text
+from harness.tools.resource import check_cents
 from harness.tools.tool import Tool, ToolContext
 
 __all__ = ["Invocation", "public_info"]
@@ -36,15 +39,23 @@ _LOG.addHandler(logging.NullHandler())
 class Invocation:
     """A call to a tool, from valid arguments to a valid result."""
 
-    def __init__(self, tool: Tool, context: ToolContext, limits: Limits, redactor: Redactor | None = None) -> None:
+    def __init__(
+        self,
+        tool: Tool,
+        context: ToolContext,
+        limits: Limits,
+        redactor: Redactor | None = None,
+        clock: Callable[[], float] = anyio.current_time,
+    ) -> None:
         self.tool = tool
         self._context = context
         self._limits = limits
         self._redactor = redactor or Redactor()
+        self._clock = clock
         self._seconds = limits.tool_timeout if tool.timeout is None else tool.timeout
         self._started: float | None = None
         self.duration_ms: float | None = None
-        """Of the tool itself; None until it was invoked."""
+        """Of the tool itself, all attempts together; None until it was invoked."""
         self.timed_out = False
 
     @property
@@ -70,8 +81,11 @@ class Invocation:
         Raises `ToolValidationError` for a result that is not what was declared, and for what the tool raises
         `ToolExecutionError`, or the tool's own `ToolError`.
         """
+        # An attempt after the first is timed anew, and the durations add up.
+        before = self.duration_ms or 0.0
+        self.timed_out = False
         self._started = time.perf_counter()
-        scope.deadline = deadline = anyio.current_time() + self._seconds
+        scope.deadline = deadline = self._clock() + self._seconds
         failure: BaseException | None = None
         value: Any = None
         try:
@@ -83,8 +97,8 @@ class Invocation:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything; all of it is named below
             failure = error
         finally:
-            self.duration_ms = (time.perf_counter() - self._started) * 1000
-        if scope.cancel_called and anyio.current_time() >= deadline:
+            self.duration_ms = before + (time.perf_counter() - self._started) * 1000
+        if scope.cancel_called and self._clock() >= deadline:
             # Whatever a tool makes of its cancellation, it did not end within its time.
             raise self.overran() from failure
         if failure is not None:
@@ -116,13 +130,36 @@ class Invocation:
     def encode(self, value: JsonValue) -> str:
         """A checked result as JSON text. Raises `ToolValidationError` if it is larger than ``result_bytes``."""
         encoded = to_json(value)
-        if len(encoded) > self._limits.result_bytes:
-            raise ToolValidationError(
-                f"The result of tools.{self.tool.name} is {len(encoded):,} bytes of JSON; result_bytes allows "
-                f"{self._limits.result_bytes:,}. Ask the tool for less.",
-                details={"path": "$", "limit": self._limits.result_bytes, "used": len(encoded)},
-            )
+        self._check_size(len(encoded))
         return encoded.decode()
+
+    def take(self, encoded: str) -> str:
+        """A result that another call's `encode` gave, checked against this call's own limit. Raises as that does."""
+        self._check_size(len(encoded) if encoded.isascii() else len(encoded.encode()))
+        return encoded
+
+    def _check_size(self, size: int) -> None:
+        if size > self._limits.result_bytes:
+            raise ToolValidationError(
+                f"The result of tools.{self.tool.name} is {size:,} bytes of JSON; result_bytes allows "
+                f"{self._limits.result_bytes:,}. Ask the tool for less.",
+                details={"path": "$", "limit": self._limits.result_bytes, "used": size},
+            )
+
+    def price(self, arguments: dict[str, JsonValue]) -> float:
+        """Cents that a call is expected to cost. Raises `ToolExecutionError` if the tool's own function cannot say."""
+        cost = self.tool.cost
+        if not callable(cost):
+            return cost
+        try:
+            cents = cost(arguments)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the host's code and may raise anything
+            self._fail(error)
+        try:
+            check_cents(cents, f"The cost of tools.{self.tool.name} for these arguments")
+        except UsageError as error:
+            raise ToolExecutionError(f"{error.message} Mend the tool's cost function.") from None
+        return cents
 
     def overran(self) -> ToolTimeoutError:
         """The error for a call that did not end within its time."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import anyio
@@ -11,26 +10,15 @@ from pydantic import JsonValue
 
 from harness.context import ExecutionContext
 from harness.errors import UsageError
-from harness.model import CallRecord, CallStatus
+from harness.model import CallRecord
 from harness.plain import to_plain
 from harness.tools.function import FunctionTool, tool
 from harness.tools.invoke import Invocation
+from harness.tools.metrics import ToolStatistics
 from harness.tools.names import namespaces, not_found, suggest
-from harness.tools.tool import Tool, ToolContext
+from harness.tools.tool import CostReport, Tool, ToolContext
 
 __all__ = ["Tool", "ToolRegistry", "ToolStatistics", "tool"]
-
-
-@dataclass(slots=True)
-class ToolStatistics:
-    """Counters of one tool since its registry was made."""
-
-    calls: int = 0
-    ok: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
-    """Class of the error → calls that ended with it."""
-    duration_ms: float = 0.0
-    """Of the tool itself, all calls together."""
 
 
 class ToolRegistry:
@@ -111,14 +99,8 @@ class ToolRegistry:
     def count(self, record: CallRecord) -> None:
         """Adds a call to its tool's counters; a planned call counts for nothing."""
         counters = self._statistics.get(record.tool)
-        if counters is None or record.status is CallStatus.PLANNED:
-            return
-        counters.calls += 1
-        counters.duration_ms += record.duration_ms or 0.0
-        if record.error is None:
-            counters.ok += 1
-        else:
-            counters.failed[record.error.type] = counters.failed.get(record.error.type, 0) + 1
+        if counters is not None:
+            counters.count(record)
 
     async def call(
         self,
@@ -134,7 +116,9 @@ class ToolRegistry:
         item = self.get(name)
         plain = to_plain(dict(arguments or {}))
         execution = context or ExecutionContext()
-        invocation = Invocation(item, ToolContext(tool=name, call_id=0, execution=execution), execution.limits)
+        # What the tool says of its cost is heard and not charged.
+        known = ToolContext(tool=name, call_id=0, execution=execution, costs=CostReport())
+        invocation = Invocation(item, known, execution.limits)
         prepared = invocation.validate(plain if isinstance(plain, dict) else {})
         with anyio.CancelScope() as scope:
             value = await invocation.run(prepared, scope)

@@ -13,7 +13,8 @@ const state = {
   returning: false, // its result is being written
   lastCall: 0,
   lastTimer: 0,
-  callsMade: 0,
+  callsMade: 0, // since the host's last frame
+  budget: null, // what the host said with it
   limits: null,
   shift: null, // where the host inserted text into the script: { line, column, width }
   arriving: [], // the items of the frame that is being delivered

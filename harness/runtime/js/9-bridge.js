@@ -164,9 +164,11 @@ const clearMap = (map) => {
 
 const budgetMethods = {
   budget() {
-    const { max_tool_calls: limit } = state.limits;
-    const used = state.callsMade;
-    return freeze({ tool_calls: freeze({ limit, used, remaining: used < limit ? limit - used : 0 }) });
+    // What the host said with the last frame, and the calls made since, which it has not seen yet.
+    const { limit, used: counted } = state.budget.tool_calls;
+    const used = counted + state.callsMade;
+    const calls = { limit, used, remaining: used < limit ? limit - used : 0 };
+    return deepFreeze({ ...state.budget, tool_calls: calls });
   },
 };
 
@@ -183,6 +185,7 @@ const start = (script, text) => {
   state.arriving = [];
   state.returning = false;
   state.limits = job.limits;
+  state.budget = job.budget ?? { tool_calls: { limit: job.limits.max_tool_calls, used: 0 } };
   state.shift = job.shift;
   emptyOutbox();
   clearMap(pendingCalls);
@@ -212,6 +215,10 @@ const start = (script, text) => {
 const deliver = (text) => {
   const frame = parse(text);
   state.now = frame.now;
+  if (frame.budget !== undefined) {
+    state.budget = frame.budget;
+    state.callsMade = 0;
+  }
   const { items } = frame;
   state.arriving = items;
   for (let i = 0; i < items.length; i++) {
