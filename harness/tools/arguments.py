@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from harness.errors import SerializationError, ToolValidationError
 from harness.limits import Limits
+from harness.places import types_at
 from harness.plain import MAX_SAFE_INTEGER, child_path, to_plain
 from harness.tools.tool import Tool
 from harness.tools.validation import call_form, json_type
@@ -116,18 +117,5 @@ def _numbers(root: JsonValue) -> Iterator[tuple[tuple[str | int, ...], float]]:
 
 def _takes_float(schema: Mapping[str, Any], parts: tuple[str | int, ...]) -> bool:
     """Whether the schema asks for a ``number``, and for nothing that could be an id, at this place."""
-    definitions = schema.get("$defs", {})
-    here: Any = schema
-    for part in parts:
-        here = _resolve(here, definitions)
-        here = here.get("properties", {}).get(part) if isinstance(part, str) else here.get("items")
-        if not isinstance(here, dict):
-            return False
-    here = _resolve(here, definitions)
-    kinds = {_resolve(branch, definitions).get("type") for branch in here.get("anyOf", [here])}
+    kinds = types_at(schema, parts)
     return "number" in kinds and kinds <= {"number", "null"}
-
-
-def _resolve(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    reference = schema.get("$ref") if isinstance(schema, dict) else None
-    return definitions.get(reference.rpartition("/")[2], {}) if isinstance(reference, str) else schema

@@ -11,6 +11,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from harness.concurrency import THREADS
+from harness.places import says_all
 from harness.plain import dump_plain, to_plain
 from harness.tools.names import check_name
 from harness.tools.signature import is_async, read_signature
@@ -58,6 +59,8 @@ class FunctionTool(Tool, Generic[P, R]):
             preview=preview,
             interruptible=is_async(function),
         )
+        # A schema that names the type of every place leaves nothing unexpected to look for.
+        self._open_result = None if says_all(self.result) else self.result
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -98,7 +101,7 @@ class FunctionTool(Tool, Generic[P, R]):
         if adapter is None:
             return to_plain(value, max_depth=max_depth)
         conforming = self._conforming(adapter, value)
-        return dump_plain(adapter.serializer, conforming, max_depth=max_depth)
+        return dump_plain(adapter.serializer, conforming, schema=self._open_result, max_depth=max_depth)
 
     def _conforming(self, adapter: TypeAdapter[Any], value: Any) -> Any:
         try:
