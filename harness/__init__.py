@@ -90,9 +90,10 @@ if TYPE_CHECKING:
     )
     from harness.parser import Parser
     from harness.pipeline import Harness, HarnessStatus
+    from harness.tools.classes import tools_of
+    from harness.tools.context import CallContext
     from harness.tools.function import FunctionTool
     from harness.tools.registry import Tool, ToolRegistry, tool
-    from harness.tools.tool import ToolContext
 
 _MODULES = {
     "harness.approvals.bridge": ["ApprovalBridge"],
@@ -164,9 +165,10 @@ _MODULES = {
     ],
     "harness.parser": ["Parser"],
     "harness.pipeline": ["Harness", "HarnessStatus"],
+    "harness.tools.classes": ["tools_of"],
+    "harness.tools.context": ["CallContext"],
     "harness.tools.function": ["FunctionTool"],
     "harness.tools.registry": ["Tool", "ToolRegistry", "tool"],
-    "harness.tools.tool": ["ToolContext"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -182,6 +184,7 @@ __all__ = [
     "BannedIdentifierError",
     "Block",
     "BlockAttributeError",
+    "CallContext",
     "CallRecord",
     "CallStatus",
     "ConcurrencyLimitError",
@@ -230,7 +233,6 @@ __all__ = [
     "Tool",
     "ToolBudgetExceededError",
     "ToolCancelledError",
-    "ToolContext",
     "ToolError",
     "ToolExecutionError",
     "ToolNotFoundError",
@@ -246,6 +248,7 @@ __all__ = [
     "has_blocks",
     "is_retryable",
     "tool",
+    "tools_of",
     "validate",
 ]
 

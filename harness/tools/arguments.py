@@ -42,11 +42,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_consta
 
 
 def read_argument_list(text: str, tool: str, limits: Limits) -> list[JsonValue]:
-    """The positional arguments of a call, from a JSON array. Raises `ToolValidationError`."""
+    """The positional arguments of a call to ``tool`` (as messages name it), from a JSON array. Raises `ToolValidationError`."""
     size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
     if size > limits.argument_bytes:
         raise ToolValidationError(
-            f"The arguments of tools.{tool} are {size:,} bytes of JSON; argument_bytes allows {limits.argument_bytes:,}. "
+            f"The arguments of {tool} are {size:,} bytes of JSON; argument_bytes allows {limits.argument_bytes:,}. "
             "Pass less, or a reference to the data.",
             details={"limit": limits.argument_bytes, "used": size},
         )
@@ -57,20 +57,20 @@ def read_argument_list(text: str, tool: str, limits: Limits) -> list[JsonValue]:
     except SerializationError as error:
         path = error.details["path"].replace("$[0]", "$", 1)
         message = error.message.replace("$[0]", "$", 1)
-        raise ToolValidationError(f"The arguments of tools.{tool}: {message}", details={"path": path}) from None
+        raise ToolValidationError(f"The arguments of {tool}: {message}", details={"path": path}) from None
     except RecursionError:
-        message = f"The arguments of tools.{tool} are nested deeper than {limits.json_depth} levels; make them flatter."
+        message = f"The arguments of {tool} are nested deeper than {limits.json_depth} levels; make them flatter."
         raise ToolValidationError(message, details={"path": "$"}) from None
     except ValueError as error:
-        raise ToolValidationError(f"The arguments of tools.{tool} are no valid JSON: {error}.") from None
+        raise ToolValidationError(f"The arguments of {tool} are no valid JSON: {error}.") from None
     if not isinstance(plain, list) or end != len(text):
-        raise ToolValidationError(f"The arguments of tools.{tool} did not arrive as one list.")
+        raise ToolValidationError(f"The arguments of {tool} did not arrive as one list.")
     return plain
 
 
 def argument_object(text: str, tool: Tool, limits: Limits) -> dict[str, JsonValue]:
     """The one object that a call's arguments are. Raises `ToolValidationError`, which shows the right form."""
-    given = read_argument_list(text, tool.name, limits)
+    given = read_argument_list(text, tool.expression, limits)
     if not given:
         return {}
     if len(given) == 1:
@@ -84,7 +84,7 @@ def argument_object(text: str, tool: Tool, limits: Limits) -> dict[str, JsonValu
     form = call_form(tool.name, tool.parameters)
     got = json_type(given[0]) if len(given) == 1 else f"{len(given)} arguments"
     raise ToolValidationError(
-        f"tools.{tool.name} takes one object with named arguments, not {got}. Call it as {form}.",
+        f"{tool.expression} takes one object with named arguments, not {got}. Call it as {form}.",
         details={"path": "$", "form": form},
     )
 
@@ -97,7 +97,7 @@ def _check_numbers(arguments: dict[str, JsonValue], tool: Tool) -> None:
             for part in parts:
                 path = child_path(path, part)
             raise ToolValidationError(
-                f"The arguments of tools.{tool.name}: the number at {path} is beyond ±(2^53−1), where JavaScript loses "
+                f"The arguments of {tool.expression}: the number at {path} is beyond ±(2^53−1), where JavaScript loses "
                 "digits. Pass it as a string.",
                 details={"path": path},
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import time
@@ -23,11 +24,13 @@ from harness.redaction import Redactor, visible
 from harness.tools.arguments import argument_object
 from harness.tools.budget import CallBudget
 from harness.tools.calls import CallObserver, Settled, ToolCall
+from harness.tools.context import CallContext
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
-from harness.tools.registry import ToolRegistry
+from harness.tools.progress import ToolProgress
 from harness.tools.samples import sample
-from harness.tools.tool import Tool, ToolContext
+from harness.tools.source import ToolSource
+from harness.tools.tool import Tool
 
 __all__ = ["CallFacade"]
 
@@ -47,7 +50,7 @@ class CallFacade:
 
     def __init__(
         self,
-        registry: ToolRegistry,
+        registry: ToolSource,
         context: ExecutionContext,
         *,
         approvals: ApprovalBridge | None = None,
@@ -55,6 +58,8 @@ class CallFacade:
         redactor: Redactor | None = None,
         observer: CallObserver | None = None,
         on_change: Callable[[], None] | None = None,
+        budget: CallBudget | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         self._registry = registry
         self._context = context
@@ -69,7 +74,10 @@ class CallFacade:
         self._cancelled_early: dict[int, str] = {}
         self._refused = 0
         self._needed_approval: set[int] = set()
-        self.budget = CallBudget(self._limits)
+        self._idempotency_key = idempotency_key
+        self.budget = budget or CallBudget(self._limits)
+        self.progress = ToolProgress(self._limits, self._redactor)
+        """What the tools report while they work."""
         self.approving = 0
         """Calls that wait for a person."""
         self.unrecorded = 0
@@ -108,6 +116,7 @@ class CallFacade:
 
     def close(self) -> None:
         """Forgets what was approved or denied for this execution. To be called once when it is over."""
+        self.progress.close()
         self._approvals.end_execution(self._context.execution_id)
 
     def admit(self, call: ToolCall) -> None:
@@ -166,7 +175,13 @@ class CallFacade:
         call, limits = entry.call, self._limits
         tool = self._registry.get(call.tool)
         entry.arguments = arguments = argument_object(call.arguments_json, tool, limits)
-        context = ToolContext(tool=tool.name, call_id=call.id, execution=self._context)
+        context = CallContext(
+            tool=tool.name,
+            call_id=call.id,
+            execution=self._context,
+            key=self._idempotency_key,
+            report=functools.partial(self.progress.report, call.id),
+        )
         entry.invocation = invocation = Invocation(tool, context, limits, self._redactor)
         entry.prepared = invocation.validate(arguments)
         entry.valid = True
@@ -240,6 +255,7 @@ class CallFacade:
             record=record,
             value_json=value,
             error=record.error,
+            exception=error,
             made_up=entry.made_up and error is None,
             needs_approval=entry.needs_approval,
             terminate_reason=ruling.note.reason if ruling and ruling.note.decision == "terminated" else None,
@@ -250,9 +266,10 @@ class CallFacade:
         try:
             await self._observer.settled(settled)
         except Exception as raised:  # noqa: BLE001 - as in call
-            record = entry.record(CallStatus.ERROR, _defect(entry.call, raised), self._redactor)
+            defect = _defect(entry.call, raised)
+            record = entry.record(CallStatus.ERROR, defect, self._redactor)
             self._records[entry.call.id] = record
-            return Settled(call_id=entry.call.id, record=record, error=record.error)
+            return Settled(call_id=entry.call.id, record=record, error=record.error, exception=defect)
         return settled
 
     async def _abandon(self, entry: Entry) -> None:

@@ -24,7 +24,8 @@ from harness.errors import (
 from harness.limits import Limits
 from harness.plain import to_plain
 from harness.redaction import Redactor, scrub_text
-from harness.tools.tool import Tool, ToolContext
+from harness.tools.context import CallContext
+from harness.tools.tool import Tool
 
 __all__ = ["Invocation", "public_info"]
 
@@ -36,7 +37,7 @@ _LOG.addHandler(logging.NullHandler())
 class Invocation:
     """A call to a tool, from valid arguments to a valid result."""
 
-    def __init__(self, tool: Tool, context: ToolContext, limits: Limits, redactor: Redactor | None = None) -> None:
+    def __init__(self, tool: Tool, context: CallContext, limits: Limits, redactor: Redactor | None = None) -> None:
         self.tool = tool
         self._context = context
         self._limits = limits

@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any, Self, Unpack
 
 from pydantic import JsonValue
 
-from harness.context import ExecutionContext
 from harness.errors import UsageError
-from harness.tools.names import check_name
+from harness.plain import to_plain
+from harness.tools.calling import FunctionCall, read_call
+from harness.tools.context import CallContext
+from harness.tools.formats import read_anthropic, read_openai
+from harness.tools.names import check_name, expression
+from harness.tools.options import Cost, ToolOptions, checked_options
+from harness.tools.schema import JsonSchema, parameters_schema, result_schema
 from harness.tools.validation import call_form
 
-__all__ = ["Tool", "ToolContext"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolContext:
-    """What a tool may know of the call it serves. A function gets it in a parameter annotated `ToolContext`."""
-
-    tool: str
-    call_id: int
-    """From 1, in the order the script made its calls; 0 for a call from host code."""
-    execution: ExecutionContext
-    """Of the execution the call belongs to."""
+__all__ = ["SchemaTool", "Tool"]
 
 
 class Tool(abc.ABC):
     """Something a script can call: JSON data in, JSON data out.
 
-    `@tool` makes one of a Python function. A subclass can make one of anything else that is described by JSON Schema;
-    it fills in the attributes and implements the three methods.
+    `@tool` makes one of a Python function, `Tool.from_schema` of a function and JSON Schemas. A subclass can make one of
+    anything else that is described by JSON Schema; it fills in the attributes and implements the three methods.
+
+    Raises `UsageError` for a name or an option that no tool can have.
     """
 
     def __init__(
@@ -42,47 +38,113 @@ class Tool(abc.ABC):
         description: str = "",
         parameters: Mapping[str, Any] | None = None,
         result: Mapping[str, Any] | None = None,
-        approval: bool = False,
-        timeout: float | None = None,
-        idempotent: bool = False,
-        tags: tuple[str, ...] = (),
-        positional: str | None = None,
-        preview: Any = None,
         interruptible: bool = True,
+        **options: Unpack[ToolOptions],
     ) -> None:
-        if timeout is not None and not 0 < timeout <= 7 * 24 * 3600:
-            raise UsageError(f"The timeout of tool {name!r} is {timeout!r}; it must be seconds above 0, up to a week.")
         self.name = check_name(name)
+        given = checked_options(self.name, options)
         self.description = description
         self.parameters: dict[str, Any] = dict(parameters or {"type": "object", "properties": {}})
         """JSON Schema of the argument object."""
         self.result: dict[str, Any] | None = None if result is None else dict(result)
         """JSON Schema of the result; None if nothing is known about it."""
-        self.approval = approval
+        self.approval: bool = given["approval"]
         """Whether a person is asked before each call."""
-        self.timeout = timeout
+        self.timeout: float | None = given["timeout"]
         """Seconds a call may run; None for ``Limits.tool_timeout``."""
-        self.idempotent = idempotent
+        self.idempotent: bool = given["idempotent"]
         """Whether a call that may have happened can safely be made again."""
-        self.tags = tags
-        self.preview = preview
+        self.tags: tuple[str, ...] = given["tags"]
+        self.preview: Any = given["preview"]
         """What a dry run gives the script: a value, or a function of the argument object that returns one."""
         self.interruptible = interruptible
         """False if a call that was started goes on by itself after it is cancelled: what it did is then in doubt."""
-        self.positional = positional
+        self.positional: str | None = given["positional"]
         """The parameter that a single argument which is no object is meant for: ``tools.read("a.txt")``."""
-        if positional is not None and positional not in self.parameters.get("properties", {}):
-            raise UsageError(f"Tool {name!r} has no parameter {positional!r}; positional= must name one it has.")
+        self.cost: Cost = given["cost"]
+        """Cents a call costs: a number, or a function of the argument object that returns one."""
+        self.retry: Any = given["retry"]
+        """How failures are retried; None for never."""
+        self.deterministic: bool = given["deterministic"]
+        """Whether the same arguments always give the same result, without any effect."""
+        self.cache: bool = given["cache"]
+        """Whether results are kept and given out again."""
+        self.revert: Callable[..., Any] | None = given["revert"]
+        """Undoes a call that took effect; None if nothing can."""
+        self.version: str = given["version"]
+        """Of the contract: names, schemas, meaning."""
+        self.resource: Any = given["resource"]
+        """The budget this tool shares with others; None for none."""
+        if self.positional is not None and self.positional not in self.parameters.get("properties", {}):
+            raise UsageError(f"Tool {name!r} has no parameter {self.positional!r}; positional= must name one it has.")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {call_form(self.name, self.parameters)}>"
+
+    @property
+    def expression(self) -> str:
+        """What a script writes for the tool: ``tools.fs.read``, ``tools["get-item"]``."""
+        return expression(self.name)
+
+    @staticmethod
+    def from_schema(
+        name: str,
+        fn: Callable[..., Any],
+        parameters: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> SchemaTool:
+        """A tool described by JSON Schema (2020-12, or the draft its ``$schema`` names) and carried out by ``fn``.
+
+        ``fn``, sync or async, gets the arguments by name if it has parameters of these names (or ``**kwargs``), else
+        as one dictionary; a parameter annotated `CallContext` is filled in. ``parameters`` describes the argument
+        object, None says there are no arguments; ``result`` describes what ``fn`` returns, None says that it may be
+        any JSON value. ``description`` is by default the docstring of ``fn``.
+
+        Arguments and results are checked against every keyword, ``format`` included. The ``default`` of a property is
+        filled in where a script leaves it out. ``$ref`` may point into the schema itself; nothing is ever fetched.
+
+        Raises `UsageError` for a schema that is not valid, with the place in it, and for a function that cannot be
+        called as the schema says.
+        """
+        return SchemaTool(name, fn, parameters=parameters, result=result, description=description, **options)
+
+    @staticmethod
+    def from_openai(
+        definition: Mapping[str, Any],
+        fn: Callable[..., Any],
+        result: Mapping[str, Any] | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> SchemaTool:
+        """As `from_schema`, with name, description and parameters from a function definition as OpenAI's API takes it.
+
+        Both ``{"type": "function", "function": {"name": …, "parameters": …}}`` and the flat form
+        ``{"type": "function", "name": …, "parameters": …}`` will do. Raises `UsageError` for anything else.
+        """
+        name, description, parameters = read_openai(definition)
+        return SchemaTool(name, fn, parameters=parameters, result=result, description=description, **options)
+
+    @staticmethod
+    def from_anthropic(
+        definition: Mapping[str, Any],
+        fn: Callable[..., Any],
+        result: Mapping[str, Any] | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> SchemaTool:
+        """As `from_schema`, from ``{"name": …, "description": …, "input_schema": …}`` as Anthropic's API takes it.
+
+        Raises `UsageError` for anything else.
+        """
+        name, description, parameters = read_anthropic(definition)
+        return SchemaTool(name, fn, parameters=parameters, result=result, description=description, **options)
 
     @abc.abstractmethod
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> Any:
         """What `invoke` takes, made of a script's argument object. Raises `ToolValidationError`."""
 
     @abc.abstractmethod
-    async def invoke(self, arguments: Any, context: ToolContext) -> Any:
+    async def invoke(self, arguments: Any, context: CallContext) -> Any:
         """Does the work. Any exception is the tool's failure."""
 
     @abc.abstractmethod
@@ -91,6 +153,26 @@ class Tool(abc.ABC):
 
         Raises `ToolValidationError`, or `SerializationError` as `to_plain` does.
         """
+
+    def renamed(self, name: str) -> Self:
+        """The same tool under another name. Raises `UsageError` for a name no tool can have."""
+        other = copy.copy(self)
+        other.name = check_name(name)
+        return other
+
+    def replace(self, **options: Unpack[ToolOptions]) -> Self:
+        """The same tool with other options, such as ``timeout=5``. Raises `UsageError` as the constructor does."""
+        other = copy.copy(self)
+        given = checked_options(self.name, options)
+        if "deterministic" in options and "cache" not in options:
+            options = {**options, "cache": given["cache"]}
+        for option in options:
+            setattr(other, option, given[option])
+        if other.positional is not None and other.positional not in other.parameters.get("properties", {}):
+            raise UsageError(
+                f"Tool {self.name!r} has no parameter {other.positional!r}; positional= must name one it has."
+            )
+        return other
 
     def describe(self) -> dict[str, Any]:
         """Everything about the tool that can be told as JSON."""
@@ -102,6 +184,59 @@ class Tool(abc.ABC):
             "approval": self.approval,
             "timeout": self.timeout,
             "idempotent": self.idempotent,
+            "deterministic": self.deterministic,
             "tags": list(self.tags),
             "positional": self.positional,
+            "version": self.version,
         }
+
+
+class SchemaTool(Tool):
+    """A function described by JSON Schema. Made by `Tool.from_schema`, which says how."""
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> None:
+        own_name = check_name(name)
+        takes = parameters_schema(parameters, own_name)
+        self._function: FunctionCall = read_call(fn, takes, own_name)
+        takes = self._function.schema
+        gives = None if result is None else result_schema(result, own_name)
+        super().__init__(
+            own_name,
+            description=self._function.description if description is None else description,
+            parameters=takes,
+            result=gives,
+            interruptible=self._function.interruptible,
+            **options,
+        )
+        self._takes = JsonSchema(takes, f"The parameters of tool {own_name!r}")
+        self._gives = None if gives is None else JsonSchema(gives, f"The result of tool {own_name!r}")
+
+    def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """The arguments with the schema's defaults filled in."""
+        given = {**self._function.defaults(arguments), **arguments}
+        self._takes.check(
+            given,
+            what=f"The arguments of {self.expression} do not fit",
+            hint=f"Call it as {call_form(self.name, self.parameters)}.",
+        )
+        return given
+
+    async def invoke(self, arguments: dict[str, JsonValue], context: CallContext) -> Any:
+        """Calls the function: an async one in this task, a sync one in a thread."""
+        return await self._function.call(arguments, context)
+
+    def validate_result(self, value: Any, *, max_depth: int = 200) -> JsonValue:
+        """What the function returned, as plain JSON data that fits the schema."""
+        plain = to_plain(value, max_depth=max_depth)
+        if self._gives is not None:
+            self._gives.check(plain, what=f"The result of {self.expression} is not what the tool declares")
+        return plain
