@@ -233,8 +233,12 @@ class _Walk:
                 optional = any(child.type == "optional_chain" for child in parent.children[1:2])
                 return tuple(path), Use.OPTIONAL_CALL if optional else Use.CALL
             elif kind == "binary_expression":
+                if path and (dashed := self._dashed(node, level)) is not None:
+                    return (*path[:-1], f"{path[-1]}-{dashed}"), Use.DASHED
                 asked, use = self._operand(node, parent)
                 return (*path, *asked), use
+            elif path and kind == "await_expression" and (dashed := self._dashed(parent, level - 1)) is not None:
+                return (*path[:-1], f"{path[-1]}-{dashed}"), Use.DASHED
             elif kind != "parenthesized_expression":
                 is_test = kind in _CONDITIONAL or (
                     kind == "ternary_expression" and parent.start_byte == node.start_byte
@@ -242,6 +246,24 @@ class _Walk:
                 return tuple(path), Use.TEST if is_test else self._operators(parent)
             node, level = parent, level - 1
         return tuple(path), Use.READ
+
+    def _dashed(self, node: Node, level: int) -> str | None:
+        """``item-now`` for ``… - item - now(…)`` behind ``node``; None for any other expression."""
+        words: list[str] = []
+        while level:
+            parent = self._above[level - 1]
+            operator, right = parent.child_by_field_name("operator"), parent.child_by_field_name("right")
+            if operator is None or right is None or operator.type != "-" or parent.start_byte != node.start_byte:
+                return None
+            called = right.child_by_field_name("function") if right.type == "call_expression" else None
+            word = right if called is None else called
+            if word.type != "identifier":
+                return None
+            words.append(self._read.identifier(word))
+            if called is not None:
+                return "-".join(words)
+            node, level = parent, level - 1
+        return None
 
     def _operators(self, parent: Node) -> Use:
         operator = parent.child(0) if parent.type == "unary_expression" else None

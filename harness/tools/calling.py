@@ -77,12 +77,13 @@ def read_call(function: Callable[..., Any], schema: dict[str, Any], name: str) -
         parameters = [item for item in inspect.signature(function).parameters.values() if item.name != context]
     except ValueError:
         parameters = [inspect.Parameter("arguments", inspect.Parameter.VAR_KEYWORD)]
+    by_name = _is_by_name(parameters, schema, context, name)
     return FunctionCall(
         function=function,
-        schema=schema if not _by_name(parameters, schema, name) else _closed(parameters, schema, name),
+        schema=_closed(parameters, schema, name) if by_name else schema,
         description=parse_docstring(inspect.getdoc(function))[0],
         interruptible=is_async(function),
-        by_name=_by_name(parameters, schema, name),
+        by_name=by_name,
         context=context,
     )
 
@@ -91,12 +92,17 @@ def _names(schema: dict[str, Any]) -> set[str]:
     return {name for one in [schema, *schemas_at(schema, ())] for name in one.get("properties", {})}
 
 
-def _by_name(parameters: list[inspect.Parameter], schema: dict[str, Any], tool: str) -> bool:
+def _is_by_name(parameters: list[inspect.Parameter], schema: dict[str, Any], context: str | None, tool: str) -> bool:
     names = _names(schema)
+    if context in names:
+        raise UsageError(
+            f"The function of tool {tool!r} takes the CallContext in {context!r}, and its schema has a property of this "
+            "name. Rename the parameter."
+        )
     needed = [item for item in parameters if item.default is item.empty and item.kind not in _VARIABLE]
-    by_name = {item.name for item in parameters if item.kind in _NAMED}
+    named = {item.name for item in parameters if item.kind in _NAMED}
     takes_any = any(item.kind is item.VAR_KEYWORD for item in parameters)
-    if (takes_any or names <= by_name) and {item.name for item in needed} <= names & by_name:
+    if (takes_any or names <= named) and {item.name for item in needed} <= names & named:
         _check_filled(needed, schema, tool)
         return True
     positional = [item for item in parameters if item.kind in _POSITIONAL]

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from harness.context import ExecutionContext
 from harness.errors import ToolCancelledError
+from harness.tools.names import expression
 
 __all__ = ["CallContext", "Caller"]
 
@@ -89,7 +90,7 @@ class CallContext:
     def raise_if_cancelled(self) -> None:
         """Raises `ToolCancelledError` if the call was cancelled. For loops in sync tools."""
         if self.cancelled:
-            raise ToolCancelledError(f"tools.{self.tool} stopped, since its call was cancelled.")
+            raise ToolCancelledError(f"{expression(self.tool)} stopped, since its call was cancelled.")
 
     def cancel(self) -> None:
         """Says that nobody waits any more. For those who call tools, not for tools."""

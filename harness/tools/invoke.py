@@ -19,6 +19,7 @@ from harness.errors import (
     ToolExecutionError,
     ToolTimeoutError,
     ToolValidationError,
+    class_name,
     extract_error_info,
 )
 from harness.limits import Limits
@@ -99,7 +100,7 @@ class Invocation:
         except ToolError:
             raise
         except SerializationError as error:
-            message = f"The result of tools.{self.tool.name} has no JSON form. {error.message}"
+            message = f"The result of {self.tool.expression} has no JSON form. {error.message}"
             raise ToolValidationError(message, details=error.details) from None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - serializers are the host's code and may raise anything
             self._fail(error)
@@ -119,7 +120,7 @@ class Invocation:
         encoded = to_json(value)
         if len(encoded) > self._limits.result_bytes:
             raise ToolValidationError(
-                f"The result of tools.{self.tool.name} is {len(encoded):,} bytes of JSON; result_bytes allows "
+                f"The result of {self.tool.expression} is {len(encoded):,} bytes of JSON; result_bytes allows "
                 f"{self._limits.result_bytes:,}. Ask the tool for less.",
                 details={"path": "$", "limit": self._limits.result_bytes, "used": len(encoded)},
             )
@@ -134,7 +135,7 @@ class Invocation:
             else "It cannot be interrupted: it may still take effect, and its result is discarded."
         )
         return ToolTimeoutError(
-            f"tools.{self.tool.name} did not end within {self._seconds:g} seconds. {after}",
+            f"{self.tool.expression} did not end within {self._seconds:g} seconds. {after}",
             details={"limit": self._seconds},
             # What may still take effect must not be repeated lightly.
             retryable=None if self.tool.interruptible or self.tool.idempotent else False,
@@ -144,7 +145,7 @@ class Invocation:
         """Raises what the tool's failure is called outside: its own `ToolError`, or a `ToolExecutionError`."""
         if isinstance(error, ToolError):
             raise error
-        name = f"tools.{self.tool.name}"
+        name = f"{self.tool.expression}"
         if isinstance(error, anyio.get_cancelled_exc_class()):
             message, kind, retryable = f"{name} failed: it awaited something that was cancelled.", "Cancelled", False
         else:
@@ -154,14 +155,14 @@ class Invocation:
             message = f"{name} failed: {info.type}" + (f": {shown}" if shown else "")
             kind, retryable = info.type, info.retryable
         # The traceback is for the host alone.
-        _LOG.warning("%s raised %s.", name, type(error).__name__, exc_info=error)
+        _LOG.warning("%s raised %s.", name, class_name(error), exc_info=error)
         raise ToolExecutionError(message, retryable=retryable, details={"exception": kind}) from error
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
+    except (Exception, SystemExit):  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
         return "(its text cannot be made)"
 
 
@@ -176,7 +177,7 @@ def public_info(error: HarnessError, redactor: Redactor, line: int | None = None
         plain = {"omitted": f"The details have no JSON form: {problem.message}"}
     details = redactor.masked(plain)
     return ErrorInfo(
-        type=type(error).__name__,
+        type=class_name(error),
         category=error.category,
         retryable=error.retryable,
         message=redactor.secrets(error.message),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 
@@ -62,7 +63,7 @@ def check_name(name: str) -> str:
 def expression(name: str) -> str:
     """What a script writes for a tool: ``tools.fs.read``, and ``tools["get-item"]`` where a dot cannot reach it."""
     parts = name.split(".")
-    return "tools" + "".join(f".{part}" if _IDENTIFIER.match(part) else f'["{part}"]' for part in parts)
+    return "tools" + "".join(f".{part}" if _IDENTIFIER.match(part) else f"[{json.dumps(part)}]" for part in parts)
 
 
 def snake_case(name: str) -> str:
@@ -94,7 +95,9 @@ def not_found(name: str, known: Iterable[str]) -> ToolNotFoundError:
     if near:
         hint = "Did you mean " + " or ".join(expression(other) for other in near) + "?"
     elif names:
-        listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        listed = ", ".join(expression(other).removeprefix("tools.") for other in names[:10]) + (
+            f" and {len(names) - 10} more" if len(names) > 10 else ""
+        )
         hint = f"The tools are: {listed}."
     else:
         hint = "No tools are registered."

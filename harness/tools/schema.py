@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, JsonValue
+from pydantic_core import to_json
 
 from harness.errors import SerializationError, UsageError
 from harness.plain import child_path, to_plain
@@ -29,6 +30,8 @@ COMPOSITE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "
 
 _BACKTRACKS = 100_000
 _MAX_FINDINGS = 100
+_MAX_LISTED = 20
+_SHOWN = 60
 _VALUE = "the value"
 _ARTICLES = {"integer": "an integer", "array": "an array", "object": "an object", "null": "null"}
 
@@ -95,7 +98,7 @@ def _validator(schema: dict[str, Any], where: str) -> jsonschema_rs.Validator:
     except jsonschema_rs.ValidationError as error:
         path = functools.reduce(child_path, error.instance_path, "$")
         if error.kind.name != "$ref":
-            what = f"at {path}: {_expectation(error)}"
+            what = f"at {path}, {_expectation(error)}, not {to_json(error.instance).decode()[:_SHOWN]}"
         elif "cannot fetch" in error.message:
             what = (
                 "it refers to a schema elsewhere, and schemas are never fetched "
@@ -140,25 +143,36 @@ def _nearest(error: Any) -> Sequence[Any]:
         for branch in branches
         if not any(
             (len(inner.instance_path) == depth and inner.kind.name == "type")
-            or (len(inner.instance_path) == depth + 1 and inner.kind.name in ("const", "enum"))
+            or (inner.kind.name in ("const", "enum") and _is_member(inner.instance_path[depth:]))
             for inner in branch
         )
     ]
     return meant[0] if len(meant) == 1 else ()
 
 
+def _is_member(parts: Sequence[str | int]) -> bool:
+    return len(parts) == 1 and isinstance(parts[0], str)
+
+
 def _types(kinds: Sequence[str]) -> str:
     return " or ".join(_ARTICLES.get(kind, f"a {kind}") for kind in sorted(kinds))
 
 
+def _listed(options: Sequence[Any]) -> str:
+    shown = [to_json(option).decode()[:_SHOWN] for option in options[:_MAX_LISTED]]
+    return ", ".join(shown) + (f" and {len(options) - _MAX_LISTED} more" if len(options) > _MAX_LISTED else "")
+
+
 def _one_of(error: Any) -> str:
     branches = [branch for branch in error.kind.context if branch]
-    if branches and all(
-        len(branch) == 1 and branch[0].kind.name == "type" and branch[0].instance_path == error.instance_path
-        for branch in branches
-    ):
+    simple = branches and all(
+        len(branch) == 1 and list(branch[0].instance_path) == list(error.instance_path) for branch in branches
+    )
+    if not simple:
+        return "expected a value that fits one of the alternatives"
+    if all(branch[0].kind.name == "type" for branch in branches):
         return f"expected {_types([kind for branch in branches for kind in branch[0].kind.types])}"
-    return "expected a value that fits one of the alternatives"
+    return "expected " + " or ".join(_expectation(branch[0]).removeprefix("expected ") for branch in branches)
 
 
 _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
@@ -167,6 +181,8 @@ _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "oneOf": lambda error: (
         "expected a value that fits only one of the alternatives" if not any(error.kind.context) else _one_of(error)
     ),
+    "enum": lambda error: f"expected one of {_listed(error.kind.options)}",
+    "const": lambda error: f"expected {_listed([error.kind.expected_value])}",
     "format": lambda error: f"expected a valid {error.kind.format}",
     "pattern": lambda error: f"expected text that matches {error.kind.pattern}",
     "falseSchema": lambda _: "nothing is allowed here",

@@ -222,7 +222,7 @@ class SchemaTool(Tool):
 
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """The arguments with the schema's defaults filled in."""
-        given = {**self._function.defaults(arguments), **arguments}
+        given = {**arguments, **self._function.defaults(arguments)}
         self._takes.check(
             given,
             what=f"The arguments of {self.expression} do not fit",
