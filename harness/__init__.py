@@ -97,14 +97,15 @@ if TYPE_CHECKING:
     from harness.status import HarnessStatus
     from harness.tools.budget import Budget
     from harness.tools.cache import ResultCache
+    from harness.tools.classes import tools_of
     from harness.tools.compensation import RollbackReport, RollbackStep
+    from harness.tools.context import CallContext
     from harness.tools.function import FunctionTool
     from harness.tools.metrics import ToolStatistics
     from harness.tools.registry import Tool, ToolRegistry, tool
     from harness.tools.resource import ResourceContract
     from harness.tools.retry import Retry
     from harness.tools.telemetry import Telemetry
-    from harness.tools.tool import ToolContext
 
 _MODULES = {
     "harness.approvals.bridge": ["ApprovalBridge"],
@@ -183,14 +184,15 @@ _MODULES = {
     "harness.status": ["HarnessStatus"],
     "harness.tools.budget": ["Budget"],
     "harness.tools.cache": ["ResultCache"],
+    "harness.tools.classes": ["tools_of"],
     "harness.tools.compensation": ["RollbackReport", "RollbackStep"],
+    "harness.tools.context": ["CallContext"],
     "harness.tools.function": ["FunctionTool"],
     "harness.tools.metrics": ["ToolStatistics"],
     "harness.tools.registry": ["Tool", "ToolRegistry", "tool"],
     "harness.tools.resource": ["ResourceContract"],
     "harness.tools.retry": ["Retry"],
     "harness.tools.telemetry": ["Telemetry"],
-    "harness.tools.tool": ["ToolContext"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -210,6 +212,7 @@ __all__ = [
     "Budget",
     "BudgetLine",
     "BudgetReport",
+    "CallContext",
     "CallRecord",
     "CallStatus",
     "ConcurrencyLimitError",
@@ -265,7 +268,6 @@ __all__ = [
     "Tool",
     "ToolBudgetExceededError",
     "ToolCancelledError",
-    "ToolContext",
     "ToolError",
     "ToolExecutionError",
     "ToolNotFoundError",
@@ -282,6 +284,7 @@ __all__ = [
     "has_blocks",
     "is_retryable",
     "tool",
+    "tools_of",
     "validate",
 ]
 

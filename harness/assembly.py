@@ -13,6 +13,7 @@ from harness.model import (
     Metrics,
     Plan,
     PlanStep,
+    ProgressEvent,
     Script,
     ScriptInfo,
     Severity,
@@ -56,7 +57,7 @@ def assemble(
         value=result.value if status is ExecutionStatus.OK else None,
         error=None if error is None else _with_applied(error, records),
         logs=tuple(result.logs),
-        progress=tuple(result.progress),
+        progress=_progress(result, calls),
         calls=records,
         diagnostics=(*script.diagnostics, *result.diagnostics, *_dropped(result, calls, gate)),
         plan=plan,
@@ -66,10 +67,17 @@ def assemble(
             cpu_ms=result.cpu_ms,
             approval_ms=result.approval_ms,
             tool_ms=round(sum(record.duration_ms or 0.0 for record in records), 3),
+            dropped_tool_progress=0 if calls is None else calls.progress.dropped,
             frames=result.frames,
             memory_bytes=result.heap_bytes,
         ),
     )
+
+
+def _progress(result: Result, calls: CallFacade | None) -> tuple[ProgressEvent, ...]:
+    """What the script and its tools reported, in the order of their times."""
+    from_tools = () if calls is None else calls.progress.events
+    return tuple(sorted((*result.progress, *from_tools), key=lambda event: event.at_ms))
 
 
 def _plan(result: Result, records: tuple[CallRecord, ...], calls: CallFacade | None) -> Plan:

@@ -76,6 +76,7 @@ __all__ = [
     "ToolValidationError",
     "UsageError",
     "WorkerCrashedError",
+    "class_name",
     "extract_error_info",
     "is_retryable",
 ]
@@ -154,7 +155,7 @@ class HarnessError(Exception):
     def info(self) -> ErrorInfo:
         """The error as plain data."""
         return ErrorInfo(
-            type=type(self).__name__,
+            type=class_name(self),
             category=self.category,
             retryable=self.retryable,
             message=self.message,
@@ -327,6 +328,12 @@ _BY_BUILTIN: tuple[tuple[type[BaseException], ErrorCategory], ...] = (
 )
 
 
+def class_name(error: BaseException) -> str:
+    """The name of an exception's class, or of its nearest base whose name is one: anything may be called anything."""
+    names = (kind.__name__ for kind in type(error).__mro__)
+    return next((name for name in names if name.isascii() and name.isidentifier() and len(name) <= 100), "Exception")
+
+
 def extract_error_info(error: BaseException) -> ErrorInfo:
     """Any exception as plain data.
 
@@ -336,7 +343,7 @@ def extract_error_info(error: BaseException) -> ErrorInfo:
     if isinstance(error, HarnessError):
         return error.info()
     category = next((c for base, c in _BY_BUILTIN if isinstance(error, base)), ErrorCategory.PERMANENT)
-    name = type(error).__name__
+    name = class_name(error)
     return ErrorInfo(
         type=name,
         category=category,

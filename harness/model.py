@@ -296,6 +296,8 @@ class ProgressEvent(Frozen):
     data: JsonValue = None
     at_ms: float
     """Milliseconds since the execution began, on its own clock."""
+    call: int | None = None
+    """``seq`` of the call whose tool reported this; None for what the script itself reported."""
 
 
 class PlanStep(Frozen):
@@ -330,6 +332,8 @@ class Metrics(Frozen):
     """Time spent waiting for approvals only."""
     tool_ms: float = 0.0
     """Sum over all calls."""
+    dropped_tool_progress: int = 0
+    """Reports of tools that the limits did not allow."""
     frames: int = 0
     memory_bytes: int | None = None
     """Heap of the VM at the end; None if the worker died before it could say."""

@@ -6,6 +6,8 @@ import inspect
 import os
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
 from types import NoneType
 from typing import Any, Self, TypeVar
 
@@ -29,6 +31,7 @@ from harness.tools.cache import ResultCache
 from harness.tools.compensation import Ledger, RollbackReport
 from harness.tools.economy import Economy
 from harness.tools.registry import Tool, ToolRegistry
+from harness.tools.selection import Selection
 from harness.tools.telemetry import Telemetry
 
 __all__ = ["Harness", "HarnessStatus"]
@@ -49,7 +52,7 @@ class Harness:
     Without, every run starts and ends its own.
 
     tools
-        Tools, functions decorated with `tool`, or a `ToolRegistry`.
+        Functions, what `tool` and `Tool.from_schema` make, objects with methods marked with `tool`; or a `ToolRegistry`.
     limits
         `Limits`, or a mapping of the ones to change.
     mode
@@ -89,7 +92,7 @@ class Harness:
 
     def __init__(
         self,
-        tools: ToolRegistry | Iterable[Tool | Callable[..., Any]] | None = None,
+        tools: ToolRegistry | Iterable[object] | None = None,
         *,
         limits: Limits | Mapping[str, Any] | None = None,
         mode: ModeChoice = "enabled",
@@ -198,6 +201,7 @@ class Harness:
         self,
         text: str,
         *,
+        tools: Selection | None = None,
         context: ExecutionContext | Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         limits: Limits | Mapping[str, Any] | None = None,
@@ -205,6 +209,9 @@ class Harness:
     ) -> Coroutine[Any, Any, Outcome]:
         """Run the blocks of ``text``, one assistant message, in order; whatever becomes of them is in the outcome.
 
+        ``tools`` says which of the harness's tools the scripts are given: a list of names (``"fs.read"``), namespaces
+        (``"fs"``) and tags (``"tag:read"``), or a function that says it of each `Tool`; by default all. What is not
+        given does not exist for them: it cannot be called, named, listed or guessed from suggestions.
         ``context`` says for whom (``conversation_id``, ``session_id``, ``user_id``, ``metadata``), ``inputs`` is what
         the scripts find as ``context.inputs``, ``limits`` changes some of the Harness's own for this run.
         ``trust_domain`` names those whose scripts may use one worker one after another; by default the session or
@@ -216,12 +223,13 @@ class Harness:
             raise UsageError(
                 "No event loop is running: call `harness.run_sync(text)` here, or `await` run in a coroutine."
             )
-        return self._run(text, context, inputs, limits, trust_domain)
+        return self._run(text, tools=tools, context=context, inputs=inputs, limits=limits, trust_domain=trust_domain)
 
     def run_sync(
         self,
         text: str,
         *,
+        tools: Selection | None = None,
         context: ExecutionContext | Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         limits: Limits | Mapping[str, Any] | None = None,
@@ -231,11 +239,14 @@ class Harness:
 
         Inside ``with Harness(…)`` it uses what that keeps open; alone it opens and closes everything.
         """
-        return self._call_sync(self._run, text, context, inputs, limits, trust_domain)
+        run = partial(self._run, tools=tools, context=context, inputs=inputs, limits=limits, trust_domain=trust_domain)
+        return self._call_sync(run, text)
 
     async def _run(
         self,
         text: str,
+        *,
+        tools: Selection | None,
         context: ExecutionContext | Mapping[str, Any] | None,
         inputs: Mapping[str, Any] | None,
         limits: Limits | Mapping[str, Any] | None,
@@ -245,12 +256,13 @@ class Harness:
         _check_text(text)
         if trust_domain is not None and not isinstance(trust_domain, str):
             raise UsageError(f"trust_domain is a string or None, not {trust_domain!r}.")
+        settings = self._granting(tools)
         given = self._context(context, inputs, limits)
         mode = self._mode
         if callable(mode):
             chosen = mode(given)
             mode = await chosen if inspect.isawaitable(chosen) else chosen
-        run = Run(self._settings, given, _check_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
+        run = Run(settings, given, _check_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
         if self._runtime is not None:
             return await run.outcome(text, self._runtime)
         runtime = Runtime(self._isolation, self.limits)
@@ -261,6 +273,9 @@ class Harness:
             return await run.outcome(text, runtime)
         finally:
             await runtime.aclose()
+
+    def _granting(self, tools: Selection | None) -> Settings:
+        return self._settings if tools is None else replace(self._settings, registry=self.tools.select(tools))
 
     def _context(
         self,
@@ -286,26 +301,27 @@ class Harness:
 
     # ── checking, watching, cancelling ───────────────────────────────────────────────────────────────────────────
 
-    async def check(self, text: str) -> list[Diagnostic]:
+    async def check(self, text: str, *, tools: Selection | None = None) -> list[Diagnostic]:
         """Everything that is wrong with ``text`` and its scripts, found without running anything.
 
         The engine itself compiles each script, in a worker in which no tool is live. Lines and columns are those of
-        ``text``.
+        ``text``. ``tools`` is as for `run`.
         """
         self._check_process()
         _check_text(text)
+        settings = self._granting(tools)
         if self._runtime is not None:
-            return await inspect_text(text, self._settings, self._runtime)
+            return await inspect_text(text, settings, self._runtime)
         runtime = Runtime(self._isolation, self.limits)
         try:
             await runtime.open()
-            return await inspect_text(text, self._settings, runtime)
+            return await inspect_text(text, settings, runtime)
         finally:
             await runtime.aclose()
 
-    def check_sync(self, text: str) -> list[Diagnostic]:
+    def check_sync(self, text: str, *, tools: Selection | None = None) -> list[Diagnostic]:
         """`check`, from code without an event loop."""
-        return self._call_sync(self.check, text)
+        return self._call_sync(partial(self.check, tools=tools), text)
 
     def cancel(self, execution_id: str | None = None, reason: str = "the host asked for it") -> int:
         """Cancel one execution, or all that run; how many there were. They end at once, in a tight loop too.

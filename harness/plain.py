@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
-from pydantic import JsonValue
+from pydantic import JsonValue, TypeAdapter
+from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, SchemaSerializer, core_schema, to_json, to_jsonable_python
 
 from harness.errors import SerializationError
+from harness.places import types_at
 
 __all__ = ["MAX_SAFE_INTEGER", "child_path", "dump_plain", "to_plain"]
 
@@ -19,6 +22,7 @@ MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer a JavaScript number holds exactly, and with its sign changed the smallest."""
 
 _SHOWN_PATH = 120
+_BYTES = "bytes; send them decoded, or as base64 text"
 _ANY = SchemaSerializer(core_schema.any_schema())
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\Z")
 
@@ -45,17 +49,27 @@ def to_plain(value: Any, *, path: str = "$", max_depth: int = 200) -> JsonValue:
 
     Raises `SerializationError`, with ``details["path"]``, for what JSON or a JavaScript number cannot carry:
     functions, bytes, NaN and infinities, integers beyond ±(2⁵³−1), lone surrogates, keys that collide, cycles and
-    nesting deeper than ``max_depth``. Nothing is dropped silently.
+    nesting deeper than ``max_depth``. Nothing is dropped silently. Bytes pass only as the field of a model that
+    declares them, in the form it declares.
     """
     return _run(lambda: _plain(value, max_depth), path, max_depth)
 
 
-def dump_plain(serializer: SchemaSerializer, value: Any, *, max_depth: int = 200) -> JsonValue:
-    """As `to_plain`, for a value with a pydantic serializer of its own."""
+def dump_plain(
+    serializer: SchemaSerializer, value: Any, *, schema: Mapping[str, Any] | None = None, max_depth: int = 200
+) -> JsonValue:
+    """As `to_plain`, for a value with a pydantic serializer of its own.
+
+    ``schema`` is the JSON Schema of what the serializer writes. Where it does not ask for text, bytes are an error; it
+    can be left out if it `says_all`, since then there are none where none are declared.
+    """
+
+    def declared(_value: Any) -> Mapping[str, Any]:
+        return schema or {}
 
     def convert() -> JsonValue:
         try:
-            return _plain(_dumped(serializer, value), max_depth)
+            return _plain(_dumped(serializer, value, None if schema is None else declared), max_depth)
         except _Refused as refused:
             if not refused.parts:
                 _plain(value, max_depth)  # the serializer does not say where the trouble is; this walk does
@@ -137,42 +151,80 @@ def _plain_other(value: Any, depth: int) -> JsonValue:
     if isinstance(value, Mapping):
         return _plain_dict(value, depth)
     if isinstance(value, (bytes, bytearray, memoryview)):
-        raise _Refused("bytes; send them decoded, or as base64 text")
+        raise _Refused(_BYTES)
     if callable(value):
         raise _Refused(f"a function or class ({type(value).__name__}); send what it returns")
     if isinstance(value, Iterator):
         raise _Refused(f"an iterator ({type(value).__name__}); send a list of what it yields")
-    converted = _dumped(_ANY, value)
+    converted = _dumped(_ANY, value, _declared_by_type)
     if type(converted) is type(value):
         raise _Refused(f"of type {type(value).__name__}, which has no JSON form")
     return _plain(converted, depth)
 
 
-def _dumped(serializer: SchemaSerializer, value: Any) -> Any:
+def _declared_by_type(value: Any) -> Mapping[str, Any]:
+    try:
+        return TypeAdapter(type(value)).json_schema(mode="serialization")
+    except PydanticUserError:  # it has no schema, and so declares nothing
+        return {}
+
+
+def _dumped(serializer: SchemaSerializer, value: Any, declared: Callable[[Any], Mapping[str, Any]] | None) -> Any:
+    """``value`` as the serializer writes it; ``declared`` gives the schema of that, None if it need not be asked."""
     try:
         converted = serializer.to_python(value, mode="json", by_alias=True, fallback=_refuse_type)
-        # pydantic writes NaN inside a model as null, unless the model says otherwise. That must not go unnoticed.
-        if b"null" in to_json(converted):
-            _refuse_lost(serializer.to_python(value, mode="python", by_alias=True), converted)
+        # Inside models and containers pydantic writes NaN as null and bytes as text, unless told otherwise. Neither
+        # must go unnoticed.
+        if (declared is not None and isinstance(converted, (dict, list, str))) or b"null" in to_json(converted):
+            _Comparison(value, declared).look(serializer.to_python(value, mode="python", by_alias=True), converted, ())
     except (PydanticSerializationError, ValueError) as error:
         raise _Refused(f"of type {type(value).__name__}, which has no JSON form ({error})") from error
     return converted
 
 
-def _refuse_lost(value: Any, converted: Any) -> None:
-    if isinstance(value, float) and converted is None:
-        raise _Refused(f"{value}, which JSON has no form for; send null or a string")
-    pairs: Iterable[tuple[str | int, Any]] = ()
-    if isinstance(value, dict) and isinstance(converted, dict):
-        pairs = ((str(name), item) for name, item in value.items() if str(name) in converted)
-    elif isinstance(value, (list, tuple)) and isinstance(converted, list) and len(value) == len(converted):
-        pairs = enumerate(value)
-    for part, item in pairs:
-        try:
-            _refuse_lost(item, converted[part])
-        except _Refused as refused:
-            refused.parts.append(part)
-            raise
+class _Comparison:
+    """Looks for what is lost between a value as Python data and the same as JSON data."""
+
+    def __init__(self, value: Any, declared: Callable[[Any], Mapping[str, Any]] | None) -> None:
+        self._value = value
+        self._declared = declared
+        self._schema: Mapping[str, Any] | None = None
+
+    def look(self, value: Any, converted: Any, parts: tuple[str | int, ...]) -> None:
+        """Raises `_Refused`, with the path, for NaN that became null and for bytes that nobody declared."""
+        if isinstance(value, enum.Enum):
+            value = value.value
+        if isinstance(value, float) and converted is None:
+            raise _refused_at(parts, f"{value}, which JSON has no form for; send null or a string")
+        if isinstance(value, (bytes, bytearray, memoryview)) and not self._asks_for(parts, "string"):
+            raise _refused_at(parts, _BYTES)
+        if isinstance(value, Iterator) and not self._asks_for(parts, "array"):
+            raise _refused_at(parts, f"an iterator ({type(value).__name__}); send a list of what it yields")
+        pairs: Iterable[tuple[str | int, Any]] = ()
+        if isinstance(value, dict) and isinstance(converted, dict):
+            if any(isinstance(name, bytes) for name in value):
+                raise _refused_at(parts, "an object with a key that is bytes, which is no text")
+            pairs = ((str(name), item) for name, item in value.items() if str(name) in converted)
+        elif isinstance(value, (list, tuple)) and isinstance(converted, list) and len(value) == len(converted):
+            pairs = enumerate(value)
+        elif isinstance(value, (set, frozenset)):
+            pairs = enumerate(value)
+            converted = list(value)
+        for part, item in pairs:
+            self.look(item, converted[part], (*parts, part))
+
+    def _asks_for(self, parts: tuple[str | int, ...], kind: str) -> bool:
+        if self._declared is None:
+            return True
+        if self._schema is None:
+            self._schema = self._declared(self._value)
+        return kind in types_at(self._schema, parts)
+
+
+def _refused_at(parts: tuple[str | int, ...], what: str) -> _Refused:
+    refused = _Refused(what)
+    refused.parts.extend(reversed(parts))
+    return refused
 
 
 def _refuse_type(value: Any) -> NoReturn:
@@ -180,8 +232,8 @@ def _refuse_type(value: Any) -> NoReturn:
 
 
 def _key(key: Any) -> str:
-    if isinstance(key, tuple):
-        raise _Refused("an object with a key that is a tuple, which is no text")
+    if isinstance(key, (tuple, bytes)):
+        raise _Refused(f"an object with a key of type {type(key).__name__}, which is no text")
     try:
         (name,) = to_jsonable_python({key: None})
     except (PydanticSerializationError, ValueError) as error:

@@ -18,8 +18,9 @@ from harness.errors import UsageError
 from harness.model import ApprovalRequest
 from harness.plain import to_plain
 from harness.redaction import Redactor
+from harness.tools.context import CallContext
 from harness.tools.registry import ToolRegistry
-from harness.tools.tool import Tool, ToolContext
+from harness.tools.tool import Tool
 
 __all__ = [
     "FakeCall",
@@ -63,7 +64,7 @@ class FakeTool(Tool):
         """Any object will do."""
         return arguments
 
-    async def invoke(self, arguments: dict[str, JsonValue], context: ToolContext) -> Any:
+    async def invoke(self, arguments: dict[str, JsonValue], context: CallContext) -> Any:
         """Records the call, waits if it is held, and gives the canned result."""
         self._calls.append(FakeCall(context.tool, arguments))
         if self._hold is not None:

@@ -13,11 +13,11 @@ import pytest
 
 from harness import (
     Budget,
+    CallContext,
     Decision,
     Harness,
     Outcome,
     ResourceContract,
-    ToolContext,
     ToolExecutionError,
     UsageError,
     tool,
@@ -500,7 +500,7 @@ def test_resources_of_one_harness_are_made_once():
 @pytest.mark.requirement("BUD-020")
 async def test_a_tool_reports_what_it_really_cost():
     @tool(cost=10)
-    async def llm(cents: float, context: ToolContext, fail: bool = False) -> None:
+    async def llm(cents: float, context: CallContext, fail: bool = False) -> None:
         context.report_cost(cents)
         if fail:
             raise ToolExecutionError("no")
@@ -560,7 +560,7 @@ async def test_a_cost_function_that_fails(cost):
 @pytest.mark.requirement("BUD-023")
 async def test_a_free_tool_cannot_report_a_cost():
     @tool
-    async def free(context: ToolContext) -> None:
+    async def free(context: CallContext) -> None:
         context.report_cost(1)
 
     settled = await settle(facade_of([free]), "free")

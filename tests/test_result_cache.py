@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from harness import Budget, Decision, Harness, ResourceContract, ResultCache, ToolContext, UsageError, tool
+from harness import Budget, CallContext, Decision, Harness, ResourceContract, ResultCache, UsageError, tool
 from harness.approvals.bridge import ApprovalBridge
 from harness.context import ExecutionContext
 from harness.model import CallStatus
@@ -233,7 +233,7 @@ async def test_a_kept_result_is_approved_like_any_other():
 @pytest.mark.requirement("BUD-055")
 async def test_nobody_is_given_what_was_meant_for_somebody_else():
     @tool(deterministic=True)
-    async def mine(context: ToolContext) -> Any:
+    async def mine(context: CallContext) -> Any:
         return [context.execution.user_id, context.execution.metadata.get("tenant"), context.execution.execution_id]
 
     @tool(deterministic=True)

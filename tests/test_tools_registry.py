@@ -16,11 +16,12 @@ from pydantic import BaseModel, Field
 
 from harness.errors import ToolNotFoundError, ToolValidationError, UsageError
 from harness.testing import call_tool
+from harness.tools.context import CallContext
 from harness.tools.function import FunctionTool
 from harness.tools.names import RESERVED
 from harness.tools.registry import ToolRegistry, tool
 from harness.tools.samples import sample
-from harness.tools.tool import Tool, ToolContext
+from harness.tools.tool import Tool
 
 pytestmark = pytest.mark.anyio
 
@@ -88,8 +89,10 @@ def test_schema_from_signature_and_google_docstring():
         "approval": False,
         "timeout": None,
         "idempotent": False,
+        "deterministic": False,
         "tags": [],
         "positional": None,
+        "version": "1.0",
     }
 
 
@@ -191,7 +194,7 @@ def test_generators_unknown_annotations_and_types_without_schema():
 @pytest.mark.requirement("TOOL-004")
 async def test_any_parameter_name_and_the_context():
     @tool
-    def f(schema: int, copy: int, model_config: int, _private: int, json: int, ctx: ToolContext) -> list[Any]:
+    def f(schema: int, copy: int, model_config: int, _private: int, json: int, ctx: CallContext) -> list[Any]:
         return [schema, copy, model_config, _private, json, ctx.tool, ctx.call_id, ctx.execution.user_id]
 
     assert set(f.parameters["properties"]) == {"schema", "copy", "model_config", "_private", "json"}
@@ -215,7 +218,9 @@ async def test_bound_methods_partials_and_callable_objects():
 
 
 @pytest.mark.requirement("TOOL-010")
-@pytest.mark.parametrize("name", ["a", "_x", "fs.read", "a.b.c", "A1", "delete", "a$b", "x" * 64])
+@pytest.mark.parametrize(
+    "name", ["a", "_x", "fs.read", "a.b.c", "A1", "delete", "a$b", "get-item", "1a", "a.1", "x/y", "ns:do", "x" * 128]
+)
 def test_good_names(name):
     registry = ToolRegistry([tool(name=name)(lambda: None)])
     assert registry.names() == [name]
@@ -225,7 +230,7 @@ def test_good_names(name):
 
 @pytest.mark.requirement("TOOL-010")
 @pytest.mark.parametrize(
-    "name", ["", "1a", "a-b", "a b", "a.", ".a", "a..b", "аdmin", "ﬁle", "a\n", "a\u200b", "x" * 65, "a.1"]
+    "name", ["", "-a", "a b", "a.", ".a", "a..b", "аdmin", "ﬁle", "a\n", "a\u200b", "x" * 129, 'a"b', "a\\b", "a'b"]
 )
 def test_bad_names(name):
     with pytest.raises(UsageError):

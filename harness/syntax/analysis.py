@@ -81,7 +81,7 @@ def analyse(opening_tag: str, source: str) -> Analysis:
         mode=mode,
         result_range=result_range,
         calls=calls,
-        references=tuple(_reference(call, positions) for call in calls),
+        references=tuple(_reference(call, positions) for call in calls if not call.dashed),
         diagnostics=tuple(script.diagnostics()),
     )
 

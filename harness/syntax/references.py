@@ -10,12 +10,14 @@ from harness.errors import ToolNotFoundError
 from harness.syntax.problem import Problem
 from harness.syntax.scope import Reference, Use
 from harness.syntax.walk import GLOBAL_OBJECTS
+from harness.tools.names import expression
 
 __all__ = ["Call", "find_calls", "unknown_tools"]
 
-_CALLS = frozenset({Use.CALL, Use.OPTIONAL_CALL})
+_CALLS = frozenset({Use.CALL, Use.OPTIONAL_CALL, Use.DASHED})
 _ASKS = frozenset({Use.TEST, Use.TYPEOF, Use.OPTIONAL_CALL})
 _FUNCTION_METHODS = frozenset({"call", "apply", "bind"})
+_FUNCTION_MEMBERS = frozenset({"name", "length", "toString"})
 _MAX_SUGGESTIONS = 3
 _MAX_SHOWN = 80
 _MAX_LISTED = 10
@@ -29,6 +31,8 @@ class Call:
     byte: int
     guarded: bool
     """The script itself asks whether this tool is there: ``tools.x?.()``, ``if (tools.x) …``."""
+    dashed: bool = False
+    """Written ``tools.get-item(…)``, which is no call of ``get-item``."""
 
     @property
     def name(self) -> str:
@@ -42,7 +46,12 @@ def find_calls(free: Mapping[str, Iterable[Reference]]) -> tuple[Call, ...]:
     uses = list(_of_tools(free))
     asked = {path for path, reference in uses if reference.use in _ASKS}
     calls = [
-        Call(path, reference.byte, any(path[:length] in asked for length in range(1, len(path) + 1)))
+        Call(
+            path,
+            reference.byte,
+            guarded=any(path[:length] in asked for length in range(1, len(path) + 1)),
+            dashed=reference.use is Use.DASHED,
+        )
         for path, reference in uses
         if reference.use in _CALLS and path
     ]
@@ -63,11 +72,31 @@ def unknown_tools(calls: Iterable[Call], tools: Collection[str]) -> Iterator[tup
     known = frozenset(tools)
     suggested: dict[str, list[str]] = {}
     for call in calls:
-        if call.name in known or ".".join(call.path) in known:
+        if call.dashed:
+            if call.name in known:
+                yield call, _subtraction(call.name)
+            continue
+        if call.name in known or ".".join(call.path) in known or _is_about(call, known):
             continue
         if call.name not in suggested:
             suggested[call.name] = _suggest(call.name, known)
         yield call, _problem(call.name, suggested[call.name], known)
+
+
+def _is_about(call: Call, known: frozenset[str]) -> bool:
+    """Whether the call is of something that any function has: ``tools.x.name.trim()``."""
+    return any(
+        part in _FUNCTION_MEMBERS and ".".join(call.path[:at]) in known for at, part in enumerate(call.path) if at
+    )
+
+
+def _subtraction(name: str) -> Problem:
+    written, right = f"tools.{name}", expression(name)
+    return Problem(
+        ToolNotFoundError,
+        f"`{written}(…)` is a subtraction to JavaScript: write `{right}(…)`.",
+        details={"tool": name, "suggestions": [name]},
+    )
 
 
 def _suggest(name: str, known: frozenset[str]) -> list[str]:
@@ -83,9 +112,9 @@ def _suggest(name: str, known: frozenset[str]) -> list[str]:
 def _problem(name: str, suggestions: list[str], known: frozenset[str]) -> Problem:
     shown = _shown(name)
     if suggestions:
-        hint = "did you mean " + " or ".join(f"`{suggestion}`" for suggestion in suggestions) + "?"
+        hint = "did you mean " + " or ".join(f"`{_written(name)}`" for name in suggestions) + "?"
     elif known:
-        listed = ", ".join(f"`{tool}`" for tool in sorted(known)[:_MAX_LISTED])
+        listed = ", ".join(f"`{_written(tool)}`" for tool in sorted(known)[:_MAX_LISTED])
         more = f" and {len(known) - _MAX_LISTED} more" if len(known) > _MAX_LISTED else ""
         hint = f"there are {listed}{more}."
     else:
@@ -93,6 +122,12 @@ def _problem(name: str, suggestions: list[str], known: frozenset[str]) -> Proble
     return Problem(
         ToolNotFoundError, f"There is no tool `{shown}`: {hint}", details={"tool": shown, "suggestions": suggestions}
     )
+
+
+def _written(name: str) -> str:
+    """The name, or how a script writes the tool if a dot does not reach it."""
+    plain = f"tools.{name}"
+    return name if expression(name) == plain else expression(name)
 
 
 def _shown(name: str) -> str:

@@ -25,6 +25,8 @@ class Use(enum.Enum):
     TEST = enum.auto()
     """Asks whether it is there: ``if (x)``, ``x && …``, ``"x" in o``."""
     TYPEOF = enum.auto()
+    DASHED = enum.auto()
+    """``tools.get-item(…)``: to the language a subtraction, but hardly to whoever wrote it."""
 
 
 class Reference(NamedTuple):

@@ -236,21 +236,49 @@ class _Walk:
                 if key is None:
                     break
                 path.append(key)
-            elif kind == "call_expression":
-                optional = any(child.type == "optional_chain" for child in parent.children[1:2])
-                return tuple(path), Use.OPTIONAL_CALL if optional else Use.CALL
-            elif kind == "new_expression":
-                return tuple(path), Use.CALL
-            elif kind == "binary_expression":
-                asked, use = self._operand(node, parent)
-                return (*path, *asked), use
             elif kind != "parenthesized_expression":
-                is_test = kind in _CONDITIONAL or (
-                    kind == "ternary_expression" and parent.start_byte == node.start_byte
-                )
-                return tuple(path), Use.TEST if is_test else self._operators(parent)
+                found = self._end_of_chain(tuple(path), node, parent, level)
+                if found is not None:
+                    return found
             node, level = parent, level - 1
         return tuple(path), Use.READ
+
+    def _end_of_chain(
+        self, path: tuple[str, ...], node: Node, parent: Node, level: int
+    ) -> tuple[tuple[str, ...], Use] | None:
+        """What ``parent`` makes of a chain; None if it goes on, as if ``parent`` were not there."""
+        kind = parent.type
+        if kind in ("call_expression", "new_expression"):
+            optional = any(child.type == "optional_chain" for child in parent.children[1:2])
+            return path, Use.OPTIONAL_CALL if optional else Use.CALL
+        if path and kind in ("binary_expression", "await_expression"):
+            outer, above = (node, level) if kind == "binary_expression" else (parent, level - 1)
+            dashed = self._dashed(outer, above)
+            if dashed is not None:
+                return (*path[:-1], f"{path[-1]}-{dashed}"), Use.DASHED
+        if kind == "binary_expression":
+            asked, use = self._operand(node, parent)
+            return (*path, *asked), use
+        is_test = kind in _CONDITIONAL or (kind == "ternary_expression" and parent.start_byte == node.start_byte)
+        return path, Use.TEST if is_test else self._operators(parent)
+
+    def _dashed(self, node: Node, level: int) -> str | None:
+        """``item-now`` for ``… - item - now(…)`` behind ``node``; None for any other expression."""
+        words: list[str] = []
+        while level:
+            parent = self._above[level - 1]
+            operator, right = parent.child_by_field_name("operator"), parent.child_by_field_name("right")
+            if operator is None or right is None or operator.type != "-" or parent.start_byte != node.start_byte:
+                return None
+            called = right.child_by_field_name("function") if right.type == "call_expression" else None
+            word = right if called is None else called
+            if word.type != "identifier":
+                return None
+            words.append(self._read.identifier(word))
+            if called is not None:
+                return "-".join(words)
+            node, level = parent, level - 1
+        return None
 
     def _operators(self, parent: Node) -> Use:
         operator = parent.child(0) if parent.type == "unary_expression" else None

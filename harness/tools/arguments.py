@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from harness.errors import SerializationError, ToolValidationError
 from harness.limits import Limits
+from harness.places import types_at
 from harness.plain import MAX_SAFE_INTEGER, child_path, to_plain
 from harness.tools.tool import Tool
 from harness.tools.validation import call_form, json_type
@@ -41,11 +42,11 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_consta
 
 
 def read_argument_list(text: str, tool: str, limits: Limits) -> list[JsonValue]:
-    """The positional arguments of a call, from a JSON array. Raises `ToolValidationError`."""
+    """The positional arguments of a call to ``tool`` (as messages name it), from a JSON array. Raises `ToolValidationError`."""
     size = len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
     if size > limits.argument_bytes:
         raise ToolValidationError(
-            f"The arguments of tools.{tool} are {size:,} bytes of JSON; argument_bytes allows {limits.argument_bytes:,}. "
+            f"The arguments of {tool} are {size:,} bytes of JSON; argument_bytes allows {limits.argument_bytes:,}. "
             "Pass less, or a reference to the data.",
             details={"limit": limits.argument_bytes, "used": size},
         )
@@ -56,20 +57,20 @@ def read_argument_list(text: str, tool: str, limits: Limits) -> list[JsonValue]:
     except SerializationError as error:
         path = error.details["path"].replace("$[0]", "$", 1)
         message = error.message.replace("$[0]", "$", 1)
-        raise ToolValidationError(f"The arguments of tools.{tool}: {message}", details={"path": path}) from None
+        raise ToolValidationError(f"The arguments of {tool}: {message}", details={"path": path}) from None
     except RecursionError:
-        message = f"The arguments of tools.{tool} are nested deeper than {limits.json_depth} levels; make them flatter."
+        message = f"The arguments of {tool} are nested deeper than {limits.json_depth} levels; make them flatter."
         raise ToolValidationError(message, details={"path": "$"}) from None
     except ValueError as error:
-        raise ToolValidationError(f"The arguments of tools.{tool} are no valid JSON: {error}.") from None
+        raise ToolValidationError(f"The arguments of {tool} are no valid JSON: {error}.") from None
     if not isinstance(plain, list) or end != len(text):
-        raise ToolValidationError(f"The arguments of tools.{tool} did not arrive as one list.")
+        raise ToolValidationError(f"The arguments of {tool} did not arrive as one list.")
     return plain
 
 
 def argument_object(text: str, tool: Tool, limits: Limits) -> dict[str, JsonValue]:
     """The one object that a call's arguments are. Raises `ToolValidationError`, which shows the right form."""
-    given = read_argument_list(text, tool.name, limits)
+    given = read_argument_list(text, tool.expression, limits)
     if not given:
         return {}
     if len(given) == 1:
@@ -83,7 +84,7 @@ def argument_object(text: str, tool: Tool, limits: Limits) -> dict[str, JsonValu
     form = call_form(tool.name, tool.parameters)
     got = json_type(given[0]) if len(given) == 1 else f"{len(given)} arguments"
     raise ToolValidationError(
-        f"tools.{tool.name} takes one object with named arguments, not {got}. Call it as {form}.",
+        f"{tool.expression} takes one object with named arguments, not {got}. Call it as {form}.",
         details={"path": "$", "form": form},
     )
 
@@ -96,7 +97,7 @@ def _check_numbers(arguments: dict[str, JsonValue], tool: Tool) -> None:
             for part in parts:
                 path = child_path(path, part)
             raise ToolValidationError(
-                f"The arguments of tools.{tool.name}: the number at {path} is beyond ±(2^53−1), where JavaScript loses "
+                f"The arguments of {tool.expression}: the number at {path} is beyond ±(2^53−1), where JavaScript loses "
                 "digits. Pass it as a string.",
                 details={"path": path},
             )
@@ -116,18 +117,5 @@ def _numbers(root: JsonValue) -> Iterator[tuple[tuple[str | int, ...], float]]:
 
 def _takes_float(schema: Mapping[str, Any], parts: tuple[str | int, ...]) -> bool:
     """Whether the schema asks for a ``number``, and for nothing that could be an id, at this place."""
-    definitions = schema.get("$defs", {})
-    here: Any = schema
-    for part in parts:
-        here = _resolve(here, definitions)
-        here = here.get("properties", {}).get(part) if isinstance(part, str) else here.get("items")
-        if not isinstance(here, dict):
-            return False
-    here = _resolve(here, definitions)
-    kinds = {_resolve(branch, definitions).get("type") for branch in here.get("anyOf", [here])}
+    kinds = types_at(schema, parts)
     return "number" in kinds and kinds <= {"number", "null"}
-
-
-def _resolve(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    reference = schema.get("$ref") if isinstance(schema, dict) else None
-    return definitions.get(reference.rpartition("/")[2], {}) if isinstance(reference, str) else schema

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from harness.errors import ErrorInfo
+from harness.errors import ErrorInfo, HarnessError
 from harness.model import ApprovalRequest, CallRecord
 
 __all__ = ["CallObserver", "Settled", "ToolCall"]
@@ -34,6 +34,8 @@ class Settled:
     value_json: str | None = None
     """The result as JSON text, ready for the VM."""
     error: ErrorInfo | None = None
+    exception: HarnessError | None = None
+    """The error itself, for host code."""
     made_up: bool = False
     """True for the result of a dry run: a preview or a sample, which nothing should be concluded from."""
     needs_approval: bool = False

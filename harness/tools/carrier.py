@@ -13,12 +13,13 @@ from harness.tools.budget import CallBudget, is_used_up
 from harness.tools.cache import result_key
 from harness.tools.calls import CallObserver
 from harness.tools.compensation import Applied
+from harness.tools.context import CostReport
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
 from harness.tools.retry import Retry, keep_trying
 from harness.tools.spending import Spending
-from harness.tools.tool import CostReport, Tool
+from harness.tools.tool import Tool
 
 __all__ = ["Carrier"]
 

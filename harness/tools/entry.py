@@ -14,6 +14,7 @@ from harness.redaction import Redactor, visible
 from harness.tools.calls import ToolCall
 from harness.tools.invoke import Invocation, public_info
 from harness.tools.meters import Place
+from harness.tools.names import expression
 from harness.tools.retry import Tried
 from harness.tools.spending import Spending
 
@@ -155,7 +156,7 @@ class Entry:
 
     def dropped_error(self) -> ToolCancelledError:
         """The error that goes with `dropped_status`."""
-        name = f"tools.{visible(self.call.tool[:80])}"
+        name = expression(visible(self.call.tool[:80]))
         reason = self.cancel_reason or "its execution ended"
         if self.in_doubt:
             after = "It had started and cannot be interrupted, so it may still take effect."

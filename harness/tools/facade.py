@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import secrets
 import time
@@ -26,12 +27,14 @@ from harness.tools.arguments import argument_object
 from harness.tools.budget import CallBudget
 from harness.tools.calls import CallObserver, Settled, ToolCall
 from harness.tools.carrier import Carrier
+from harness.tools.context import CallContext
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
-from harness.tools.registry import ToolRegistry
+from harness.tools.progress import ToolProgress
 from harness.tools.samples import sample
-from harness.tools.tool import Tool, ToolContext
+from harness.tools.source import ToolSource
+from harness.tools.tool import Tool
 
 __all__ = ["CallFacade"]
 
@@ -51,7 +54,7 @@ class CallFacade:
 
     def __init__(
         self,
-        registry: ToolRegistry,
+        registry: ToolSource,
         context: ExecutionContext,
         *,
         approvals: ApprovalBridge | None = None,
@@ -60,6 +63,8 @@ class CallFacade:
         observer: CallObserver | None = None,
         on_change: Callable[[], None] | None = None,
         economy: Economy | None = None,
+        budget: CallBudget | None = None,
+        idempotency_key: str | None = None,
     ) -> None:
         self._registry = registry
         self._context = context
@@ -85,8 +90,11 @@ class CallFacade:
         )
         self._plain_budget = economy.budget.unlimited and not self._resources
         self._can_revert = any(tool.revert is not None for tool in registry)
-        self.budget = CallBudget(self._limits, economy.budget)
+        self._idempotency_key = idempotency_key
+        self.budget = budget or CallBudget(self._limits, economy.budget)
         self._carrier = Carrier(economy, self.budget, context, observer)
+        self.progress = ToolProgress(self._limits, self._redactor)
+        """What the tools report while they work."""
         self.approving = 0
         """Calls that wait for a person."""
         self.unrecorded = 0
@@ -125,6 +133,7 @@ class CallFacade:
 
     def close(self) -> None:
         """Forgets what was approved or denied for this execution. To be called once when it is over."""
+        self.progress.close()
         self._approvals.end_execution(self._context.execution_id)
         self._economy.ledger.close(self._context.execution_id)
 
@@ -203,8 +212,14 @@ class CallFacade:
         call, limits = entry.call, self._limits
         tool = self._registry.get(call.tool)
         entry.arguments = arguments = argument_object(call.arguments_json, tool, limits)
-        costs = None if self._dry_run else self._carrier.open_account(entry, tool)
-        context = ToolContext(tool=tool.name, call_id=call.id, execution=self._context, costs=costs)
+        context = CallContext(
+            tool=tool.name,
+            call_id=call.id,
+            execution=self._context,
+            key=self._idempotency_key,
+            report=functools.partial(self.progress.report, call.id),
+            costs=None if self._dry_run else self._carrier.open_account(entry, tool),
+        )
         entry.invocation = invocation = Invocation(tool, context, limits, self._redactor, self._clock)
         entry.prepared = invocation.validate(arguments)
         entry.valid = True
@@ -279,6 +294,7 @@ class CallFacade:
             record=record,
             value_json=value,
             error=record.error,
+            exception=error,
             made_up=entry.made_up and error is None,
             needs_approval=entry.needs_approval,
             terminate_reason=self._reason_to_terminate(entry, error),
@@ -289,9 +305,10 @@ class CallFacade:
         try:
             await self._observer.settled(settled)
         except Exception as raised:  # noqa: BLE001 - as in call
-            record = entry.record(CallStatus.ERROR, _defect(entry.call, raised), self._redactor)
+            defect = _defect(entry.call, raised)
+            record = entry.record(CallStatus.ERROR, defect, self._redactor)
             self._records[entry.call.id] = record
-            return Settled(call_id=entry.call.id, record=record, error=record.error)
+            return Settled(call_id=entry.call.id, record=record, error=record.error, exception=defect)
         return settled
 
     def _reason_to_terminate(self, entry: Entry, error: HarnessError | None) -> str | None:

@@ -21,13 +21,15 @@ from harness.errors import (
     ToolTimeoutError,
     ToolValidationError,
     UsageError,
+    class_name,
     extract_error_info,
 )
 from harness.limits import Limits
 from harness.plain import to_plain
 from harness.redaction import Redactor, scrub_text
+from harness.tools.context import CallContext
 from harness.tools.resource import check_cents
-from harness.tools.tool import Tool, ToolContext
+from harness.tools.tool import Tool
 
 __all__ = ["Invocation", "public_info"]
 
@@ -42,7 +44,7 @@ class Invocation:
     def __init__(
         self,
         tool: Tool,
-        context: ToolContext,
+        context: CallContext,
         limits: Limits,
         redactor: Redactor | None = None,
         clock: Callable[[], float] = anyio.current_time,
@@ -112,7 +114,7 @@ class Invocation:
         except ToolError:
             raise
         except SerializationError as error:
-            message = f"The result of tools.{self.tool.name} has no JSON form. {error.message}"
+            message = f"The result of {self.tool.expression} has no JSON form. {error.message}"
             raise ToolValidationError(message, details=error.details) from None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - serializers are the host's code and may raise anything
             self._fail(error)
@@ -170,7 +172,7 @@ class Invocation:
             else "It cannot be interrupted: it may still take effect, and its result is discarded."
         )
         return ToolTimeoutError(
-            f"tools.{self.tool.name} did not end within {self._seconds:g} seconds. {after}",
+            f"{self.tool.expression} did not end within {self._seconds:g} seconds. {after}",
             details={"limit": self._seconds},
             # What may still take effect must not be repeated lightly.
             retryable=None if self.tool.interruptible or self.tool.idempotent else False,
@@ -180,7 +182,7 @@ class Invocation:
         """Raises what the tool's failure is called outside: its own `ToolError`, or a `ToolExecutionError`."""
         if isinstance(error, ToolError):
             raise error
-        name = f"tools.{self.tool.name}"
+        name = f"{self.tool.expression}"
         if isinstance(error, anyio.get_cancelled_exc_class()):
             message, kind, retryable = f"{name} failed: it awaited something that was cancelled.", "Cancelled", False
         else:
@@ -190,14 +192,14 @@ class Invocation:
             message = f"{name} failed: {info.type}" + (f": {shown}" if shown else "")
             kind, retryable = info.type, info.retryable
         # The traceback is for the host alone.
-        _LOG.warning("%s raised %s.", name, type(error).__name__, exc_info=error)
+        _LOG.warning("%s raised %s.", name, class_name(error), exc_info=error)
         raise ToolExecutionError(message, retryable=retryable, details={"exception": kind}) from error
 
 
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except Exception:  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
+    except (Exception, SystemExit):  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
         return "(its text cannot be made)"
 
 
@@ -212,7 +214,7 @@ def public_info(error: HarnessError, redactor: Redactor, line: int | None = None
         plain = {"omitted": f"The details have no JSON form: {problem.message}"}
     details = redactor.masked(plain)
     return ErrorInfo(
-        type=type(error).__name__,
+        type=class_name(error),
         category=error.category,
         retryable=error.retryable,
         message=redactor.secrets(error.message),

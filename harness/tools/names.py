@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable
 
 from harness.errors import ToolNotFoundError, UsageError
 from harness.redaction import visible
 
-__all__ = ["MAX_NAME", "RESERVED", "check_name", "namespaces", "not_found", "suggest"]
+__all__ = ["MAX_NAME", "RESERVED", "check_name", "expression", "namespaces", "not_found", "snake_case", "suggest"]
 
-MAX_NAME = 64
-_NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:\.[A-Za-z_$][A-Za-z0-9_$]*)*\Z")
+MAX_NAME = 128
+_PART = r"[A-Za-z0-9_$][A-Za-z0-9_$@:/+-]*"
+_NAME = re.compile(rf"{_PART}(?:\.{_PART})*\Z")
+_IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\Z")
 
 RESERVED = frozenset(
     [
@@ -43,8 +46,8 @@ def check_name(name: str) -> str:
         raise UsageError(f"The tool name '{shown}'… is longer than {MAX_NAME} characters; choose a shorter one.")
     if not _NAME.match(name):
         raise UsageError(
-            f"'{shown}' cannot be the name of a tool: use ASCII letters, digits and underscores, not beginning with a "
-            "digit, and dots between the parts of a namespace (fs.read)."
+            f"'{shown}' cannot be the name of a tool: use ASCII letters, digits and underscores, and dots between the "
+            "parts of a namespace (fs.read). Within a part, - / : @ and + will do too (get-item)."
         )
     for part in name.split("."):
         if part in RESERVED:
@@ -57,6 +60,17 @@ def check_name(name: str) -> str:
     return name
 
 
+def expression(name: str) -> str:
+    """What a script writes for a tool: ``tools.fs.read``, and ``tools["get-item"]`` where a dot cannot reach it."""
+    parts = name.split(".")
+    return "tools" + "".join(f".{part}" if _IDENTIFIER.match(part) else f"[{json.dumps(part)}]" for part in parts)
+
+
+def snake_case(name: str) -> str:
+    """``FileSystem`` gives ``file_system``, ``HTTPClient`` gives ``http_client``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
 def namespaces(name: str) -> list[str]:
     """``fs.dir.list`` lies in ``fs`` and ``fs.dir``."""
     parts = name.split(".")
@@ -65,9 +79,13 @@ def namespaces(name: str) -> list[str]:
 
 def suggest(name: str, known: Iterable[str], *, count: int = 3) -> list[str]:
     """The known names that look most like ``name``, best first."""
-    spelled = {other.lower().replace("_", ""): other for other in sorted(known, reverse=True)}
-    close = difflib.get_close_matches(name[:MAX_NAME].lower().replace("_", ""), spelled, n=count, cutoff=0.6)
+    spelled = {_folded(other): other for other in sorted(known, reverse=True)}
+    close = difflib.get_close_matches(_folded(name[:MAX_NAME]), spelled, n=count, cutoff=0.6)
     return [spelled[match] for match in close]
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "")
 
 
 def not_found(name: str, known: Iterable[str]) -> ToolNotFoundError:
@@ -75,9 +93,11 @@ def not_found(name: str, known: Iterable[str]) -> ToolNotFoundError:
     names = sorted(known)
     near = suggest(name, names)
     if near:
-        hint = "Did you mean " + " or ".join(f"tools.{other}" for other in near) + "?"
+        hint = "Did you mean " + " or ".join(expression(other) for other in near) + "?"
     elif names:
-        listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+        listed = ", ".join(expression(other).removeprefix("tools.") for other in names[:10]) + (
+            f" and {len(names) - 10} more" if len(names) > 10 else ""
+        )
         hint = f"The tools are: {listed}."
     else:
         hint = "No tools are registered."

@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import anyio
 from pydantic import JsonValue
+from pydantic_core import to_json
 
+from harness.approvals.bridge import ApprovalBridge
+from harness.approvals.decision import Approver
 from harness.context import ExecutionContext
-from harness.errors import UsageError
+from harness.errors import SerializationError, ToolValidationError, UsageError
 from harness.model import CallRecord
 from harness.plain import to_plain
-from harness.tools.function import FunctionTool, tool
-from harness.tools.invoke import Invocation
+from harness.tools.budget import CallBudget
+from harness.tools.calls import ToolCall
+from harness.tools.classes import tools_of
+from harness.tools.facade import CallFacade
+from harness.tools.function import tool
 from harness.tools.metrics import ToolStatistics
 from harness.tools.names import namespaces, not_found, suggest
-from harness.tools.tool import CostReport, Tool, ToolContext
+from harness.tools.selection import Selection, selected
+from harness.tools.tool import Tool
 
-__all__ = ["Tool", "ToolRegistry", "ToolStatistics", "tool"]
+__all__ = ["Namespace", "Tool", "ToolRegistry", "ToolStatistics", "tool"]
 
 
 class ToolRegistry:
-    """Tools by name. Takes `Tool` objects and plain functions, which become tools.
+    """Tools by name. Takes `Tool` objects, plain functions, and objects with methods marked with `@tool`.
 
     Raises `UsageError` for a name that is taken, that no tool may have, or that is both a tool and a namespace.
     """
 
-    def __init__(self, tools: Iterable[Tool | Callable[..., Any]] = ()) -> None:
+    def __init__(self, tools: Iterable[object] = ()) -> None:
         self._tools: dict[str, Tool] = {}
         self._namespaces: dict[str, str] = {}
         self._statistics: dict[str, ToolStatistics] = {}
@@ -43,11 +52,23 @@ class ToolRegistry:
         return name in self._tools
 
     def register(self, item: Tool | Callable[..., Any]) -> Tool:
-        """Adds one tool and returns it."""
-        if not isinstance(item, Tool):
-            if not callable(item):
-                raise UsageError(f"{item!r} is no tool; pass functions, or what @tool made of them.")
-            item = FunctionTool(item)
+        """Adds one tool and returns it. For an object with several, there is `extend`."""
+        found = tools_of(item)
+        if len(found) != 1:
+            raise UsageError(f"{item!r} offers {len(found)} tools; add them with extend([…]).")
+        return self._add(found[0])
+
+    def extend(self, tools: Iterable[object]) -> None:
+        """Adds several tools, in order: all that each of these offers (see `tools_of`)."""
+        for item in tools:
+            for found in tools_of(item):
+                self._add(found)
+
+    def namespace(self, name: str) -> Namespace:
+        """A part of the registry: what is added to it is called ``name.….``"""
+        return Namespace(self, name)
+
+    def _add(self, item: Tool) -> Tool:
         name = item.name
         if self._tools.get(name) is item:
             return item
@@ -68,10 +89,16 @@ class ToolRegistry:
         self._statistics[name] = ToolStatistics()
         return item
 
-    def extend(self, tools: Iterable[Tool | Callable[..., Any]]) -> None:
-        """Adds several tools, in order."""
-        for item in tools:
-            self.register(item)
+    def select(self, wanted: Selection) -> ToolRegistry:
+        """The tools that ``wanted`` gives, as a registry of their own that counts into this one's statistics.
+
+        ``wanted`` is a list of names (``"fs.read"``), namespaces (``"fs"``) and tags (``"tag:read"``), or a function
+        that says of a `Tool` whether it is given. Tools registered later are not in it. Raises `UsageError` for a name
+        that is none.
+        """
+        part = ToolRegistry(selected(self._tools, wanted))
+        part._statistics = {name: self._statistics[name] for name in part._tools}
+        return part
 
     def names(self) -> list[str]:
         """The names of all tools, in the order they were registered."""
@@ -108,20 +135,90 @@ class ToolRegistry:
         arguments: Mapping[str, Any] | None = None,
         *,
         context: ExecutionContext | None = None,
+        approver: Approver | None = None,
+        budget: CallBudget | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the tool's own limit, not a deadline of this coroutine
+        idempotency_key: str | None = None,
     ) -> JsonValue:
-        """Calls a tool from host code, with the same checks of arguments, time and result as a script's call.
+        """Calls a tool from host code, through the same steps as a script's call.
 
-        Nobody is asked and nothing is counted: host code needs no permission. Raises `ToolError` subclasses.
+        ``context`` says for whom and under which limits. ``approver`` is asked about tools that need approval; without
+        one nobody is, since host code needs no permission. ``budget`` can be shared by several calls: they then spend
+        and line up as the calls of one execution do. ``timeout`` (seconds) replaces the tool's own.
+        ``idempotency_key`` is what the tool finds in its `CallContext`; by default no two calls have the same.
+
+        Returns the result as plain JSON data. Raises what a script would get: `ToolError` and `ApprovalError`
+        subclasses, the tool's own error unchanged.
         """
         item = self.get(name)
-        plain = to_plain(dict(arguments or {}))
-        execution = context or ExecutionContext()
-        # What the tool says of its cost is heard and not charged.
-        known = ToolContext(tool=name, call_id=0, execution=execution, costs=CostReport())
-        invocation = Invocation(item, known, execution.limits)
-        prepared = invocation.validate(plain if isinstance(plain, dict) else {})
-        with anyio.CancelScope() as scope:
-            value = await invocation.run(prepared, scope)
-            invocation.encode(value)
-            return value
-        raise invocation.overran()
+        if timeout is not None:
+            item = item.replace(timeout=timeout)
+        if approver is None and item.approval:
+            item = item.replace(approval=False)
+        facade = CallFacade(
+            _Single(self, item),
+            context or ExecutionContext(),
+            approvals=ApprovalBridge(approver),
+            budget=budget,
+            idempotency_key=idempotency_key or f"idem_{secrets.token_hex(20)}",
+        )
+        try:
+            settled = await facade.call(ToolCall(0, name, _argument_text(arguments, item)))
+        finally:
+            facade.close()
+        if settled.exception is not None:
+            raise settled.exception
+        result: JsonValue = json.loads(settled.value_json or "null")
+        return result
+
+
+def _argument_text(arguments: Mapping[str, Any] | None, item: Tool) -> str:
+    try:
+        return to_json([to_plain(dict(arguments or {}))]).decode()
+    except SerializationError as error:
+        message = f"The arguments of {item.expression}: {error.message}"
+        raise ToolValidationError(message, details=error.details) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Single:
+    """One tool of a registry, with options of its own."""
+
+    registry: ToolRegistry
+    tool: Tool
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter([self.tool])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.registry
+
+    def get(self, name: str) -> Tool:
+        return self.tool if name == self.tool.name else self.registry.get(name)
+
+    def count(self, record: CallRecord) -> None:
+        self.registry.count(record)
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A part of a registry (see `ToolRegistry.namespace`)."""
+
+    registry: ToolRegistry
+    name: str
+
+    def register(self, item: Tool | Callable[..., Any]) -> Tool:
+        """Adds one tool under this namespace and returns it, renamed."""
+        found = tools_of(item, self.name)
+        if len(found) != 1:
+            raise UsageError(f"{item!r} offers {len(found)} tools; add them with extend([…]).")
+        return self.registry.register(found[0])
+
+    def extend(self, tools: Iterable[object]) -> None:
+        """Adds all that each of these offers under this namespace."""
+        for item in tools:
+            self.registry.extend(tools_of(item, self.name))
+
+    def namespace(self, name: str) -> Namespace:
+        """A namespace inside this one."""
+        return Namespace(self.registry, f"{self.name}.{name}")

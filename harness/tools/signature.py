@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.errors import PydanticUserError
@@ -13,10 +14,10 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from harness.errors import UsageError
+from harness.tools.context import CallContext
 from harness.tools.docstrings import parse_docstring
-from harness.tools.tool import ToolContext
 
-__all__ = ["Signature", "is_async", "read_signature"]
+__all__ = ["Signature", "check_kind", "context_parameter", "is_async", "is_method", "read_signature", "type_hints"]
 
 
 class _Schema(GenerateJsonSchema):
@@ -44,7 +45,16 @@ class Signature:
     """None without an annotation, and for ``Any``."""
     result_schema: dict[str, Any] | None
     context: str | None
-    """The parameter that takes a `ToolContext`."""
+    """The parameter that takes a `CallContext`."""
+
+
+def is_method(function: Callable[..., Any]) -> bool:
+    """Whether ``function`` stands in the body of a class and waits for its object (``self``, ``cls``)."""
+    outer, _, _ = getattr(function, "__qualname__", "").rpartition(".")
+    if not inspect.isfunction(function) or not outer or outer.endswith("<locals>"):
+        return False
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    return first is not None and first.name in ("self", "cls") and first.name not in function.__annotations__
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -52,21 +62,46 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004 - the method itself is looked at
 
 
-def read_signature(function: Callable[..., Any], name: str) -> Signature:
-    """Raises `UsageError` for a function that cannot be called with one JSON object, and says what to change."""
+def check_kind(function: Callable[..., Any], name: str) -> None:
+    """Raises `UsageError` for a generator, which gives no value to return."""
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise UsageError(f"Tool {name!r} is a generator; a tool returns one value, so return a list.")
-    hints = _hints(function, name)
-    description, texts = parse_docstring(inspect.getdoc(function))
-    context: str | None = None
+
+
+def context_parameter(function: Callable[..., Any], hints: Mapping[str, Any], name: str) -> str | None:
+    """The parameter annotated `CallContext`, if there is one. Raises `UsageError` for two."""
+    found = [parameter for parameter, hint in hints.items() if parameter != "return" and _is_context(hint)]
+    if len(found) > 1:
+        raise UsageError(f"Tool {name!r} takes the CallContext twice ({', '.join(found)}); once is enough.")
+    if found and inspect.signature(function).parameters[found[0]].kind is inspect.Parameter.POSITIONAL_ONLY:
+        raise UsageError(f"Parameter {found[0]!r} of tool {name!r} is positional-only; it is filled in by name.")
+    return found[0] if found else None
+
+
+def _is_context(hint: Any) -> bool:
+    if get_origin(hint) is Annotated:
+        hint = get_args(hint)[0]
+    if get_origin(hint) in (Union, UnionType):
+        return {*get_args(hint)} - {NoneType} == {CallContext}
+    return hint is CallContext
+
+
+def read_signature(function: Callable[..., Any], name: str, *, method: bool = False) -> Signature:
+    """Raises `UsageError` for a function that cannot be called with one JSON object, and says what to change.
+
+    Of a ``method`` the first parameter is the object, which is not a script's to give.
+    """
+    check_kind(function, name)
+    hints = type_hints(function, name)
+    description, texts = _documentation(function)
+    context = context_parameter(function, hints, name)
     definitions: dict[str, Any] = {}
     fields: dict[str, str] = {}
     own_defaults: set[str] = set()
-    for parameter in inspect.signature(function).parameters.values():
-        hint = hints.get(parameter.name, Any)
-        if hint is ToolContext:
-            context = parameter.name
+    for parameter in list(inspect.signature(function).parameters.values())[method:]:
+        if parameter.name == context:
             continue
+        hint = hints.get(parameter.name, Any)
         _check_parameter(parameter, name, annotated=parameter.name in hints, first=not fields)
         field = f"p{len(fields)}"
         fields[field] = parameter.name
@@ -105,7 +140,17 @@ def _annotate(hint: Any, note: FieldInfo) -> Any:
     return Annotated[(hint.__origin__, note, *hint.__metadata__)]
 
 
-def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    description, texts = parse_docstring(inspect.getdoc(function))
+    if not inspect.isroutine(function) and not inspect.isroutine(inspect.unwrap(function)):
+        # An object with __call__: its class says what it is, the method what it takes.
+        own, more = parse_docstring(type(function).__call__.__doc__)
+        return description or own, {**texts, **more}
+    return description, texts
+
+
+def type_hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
+    """The annotations of a function, read. Raises `UsageError` for one that names something unknown."""
     target = inspect.unwrap(function)
     if not inspect.isroutine(target):
         target = getattr(target, "func", None) or type(target).__call__

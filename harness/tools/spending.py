@@ -9,9 +9,9 @@ import anyio
 from harness.errors import HarnessError
 from harness.limits import Limits
 from harness.tools.budget import CallBudget, OnRateLimit, exceeded
+from harness.tools.context import CostReport
 from harness.tools.meters import Place, Purse, RateWindow, to_cents, to_units
 from harness.tools.resource import Resource
-from harness.tools.tool import CostReport
 
 __all__ = ["Spending"]
 

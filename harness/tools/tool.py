@@ -3,63 +3,34 @@
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self, Unpack
 
 from pydantic import JsonValue
 
-from harness.context import ExecutionContext
 from harness.errors import UsageError
-from harness.tools.names import check_name
-from harness.tools.resource import ResourceContract, check_cents
+from harness.plain import to_plain
+from harness.tools.calling import FunctionCall, read_call
+from harness.tools.context import CallContext
+from harness.tools.formats import read_anthropic, read_openai
+from harness.tools.names import check_name, expression
+from harness.tools.options import Cost, ToolOptions, checked_options
+from harness.tools.resource import ResourceContract
 from harness.tools.retry import Retry
+from harness.tools.schema import JsonSchema, parameters_schema, result_schema
 from harness.tools.validation import call_form
 
-__all__ = ["CostReport", "Tool", "ToolContext"]
-
-
-class CostReport:
-    """Where a tool's word on what a call cost arrives."""
-
-    __slots__ = ("cents",)
-
-    def __init__(self) -> None:
-        self.cents: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolContext:
-    """What a tool may know of the call it serves. A function gets it in a parameter annotated `ToolContext`."""
-
-    tool: str
-    call_id: int
-    """From 1, in the order the script made its calls; 0 for a call from host code."""
-    execution: ExecutionContext
-    """Of the execution the call belongs to."""
-    costs: CostReport | None = field(default=None, repr=False)
-    """None for a tool that is free."""
-
-    def report_cost(self, cents: float) -> None:
-        """Say what this call really cost, in place of the tool's declared ``cost``; the last word counts.
-
-        More than was held back for the call is charged all the same, and the next call finds the budget used up.
-        Raises `UsageError` for what is no sum of money, and for a tool that declares neither ``cost`` nor ``resource``.
-        """
-        check_cents(cents, f"The cost that tool {self.tool!r} reports")
-        if self.costs is None:
-            raise UsageError(
-                f"Tool {self.tool!r} reports a cost and is declared to be free; give it cost=… (cents held back for a "
-                "call until the real cost is known) or resource=…."
-            )
-        self.costs.cents = cents
+__all__ = ["SchemaTool", "Tool"]
 
 
 class Tool(abc.ABC):
     """Something a script can call: JSON data in, JSON data out.
 
-    `@tool` makes one of a Python function. A subclass can make one of anything else that is described by JSON Schema;
-    it fills in the attributes and implements the three methods.
+    `@tool` makes one of a Python function, `Tool.from_schema` of a function and JSON Schemas. A subclass can make one of
+    anything else that is described by JSON Schema; it fills in the attributes and implements the three methods.
+
+    Raises `UsageError` for a name or an option that no tool can have.
     """
 
     def __init__(
@@ -69,75 +40,114 @@ class Tool(abc.ABC):
         description: str = "",
         parameters: Mapping[str, Any] | None = None,
         result: Mapping[str, Any] | None = None,
-        approval: bool = False,
-        timeout: float | None = None,
-        idempotent: bool = False,
-        tags: tuple[str, ...] = (),
-        positional: str | None = None,
-        preview: Any = None,
         interruptible: bool = True,
-        cost: float | Callable[[dict[str, JsonValue]], float] = 0,
-        resource: ResourceContract | None = None,
-        retry: Retry | int | None = None,
-        deterministic: bool = False,
-        revert: Callable[[dict[str, JsonValue], JsonValue], Any] | None = None,
-        version: str = "1.0",
         uses_context: bool = True,
+        **options: Unpack[ToolOptions],
     ) -> None:
-        if timeout is not None and not 0 < timeout <= 7 * 24 * 3600:
-            raise UsageError(f"The timeout of tool {name!r} is {timeout!r}; it must be seconds above 0, up to a week.")
         self.name = check_name(name)
+        given = checked_options(self.name, options)
         self.description = description
         self.parameters: dict[str, Any] = dict(parameters or {"type": "object", "properties": {}})
         """JSON Schema of the argument object."""
         self.result: dict[str, Any] | None = None if result is None else dict(result)
         """JSON Schema of the result; None if nothing is known about it."""
-        self.approval = approval
+        self.approval: bool = given["approval"]
         """Whether a person is asked before each call."""
-        self.timeout = timeout
+        self.timeout: float | None = given["timeout"]
         """Seconds a call may run; None for ``Limits.tool_timeout``."""
-        self.idempotent = idempotent
+        self.idempotent: bool = given["idempotent"]
         """Whether a call that may have happened can safely be made again."""
-        self.tags = tags
-        self.preview = preview
+        self.tags: tuple[str, ...] = given["tags"]
+        self.preview: Any = given["preview"]
         """What a dry run gives the script: a value, or a function of the argument object that returns one."""
         self.interruptible = interruptible
         """False if a call that was started goes on by itself after it is cancelled: what it did is then in doubt."""
-        self.positional = positional
+        self.positional: str | None = given["positional"]
         """The parameter that a single argument which is no object is meant for: ``tools.read("a.txt")``."""
-        if positional is not None and positional not in self.parameters.get("properties", {}):
-            raise UsageError(f"Tool {name!r} has no parameter {positional!r}; positional= must name one it has.")
-        if not callable(cost):
-            check_cents(cost, f"The cost of tool {name!r}")
-        self.cost = cost
-        """Cents that a call costs, or a function of the argument object that says how many."""
-        self.resource = resource
+        self.cost: Cost = given["cost"]
+        """Cents a call costs: a number, or a function of the argument object that returns one."""
+        self.resource: ResourceContract | None = given["resource"]
         """What it shares with other tools: money, rate and concurrency."""
-        self.retry = Retry(attempts=retry) if isinstance(retry, int) else retry
-        """How a call is repeated that failed with a retryable error."""
-        if self.retry is not None and not idempotent:
-            raise UsageError(
-                f"Tool {name!r} declares retry and not idempotent=True; only what does no harm when it happens twice can "
-                "be retried."
-            )
-        self.deterministic = deterministic
+        self.retry: Retry | None = given["retry"]
+        """How a call is repeated that failed with a retryable error; None for never."""
+        self.deterministic: bool = given["deterministic"]
         """Whether equal arguments always give an equal result, so that results are kept and used again."""
-        self.revert = revert
+        self.revert: Callable[[dict[str, JsonValue], JsonValue], Any] | None = given["revert"]
         """Undoes a call: a function, sync or async, of the argument object and the result. See `Harness.rollback`."""
-        self.version = version
-        """Of the tool's contract: results kept of another version are not used."""
+        self.version: str = given["version"]
+        """Of the contract (names, schemas, meaning): results kept of another version are not used."""
         self.uses_context = uses_context
         """Whether it looks at the call's context: then results are kept for each caller, else for all of them."""
+        if self.positional is not None and self.positional not in self.parameters.get("properties", {}):
+            raise UsageError(f"Tool {name!r} has no parameter {self.positional!r}; positional= must name one it has.")
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {call_form(self.name, self.parameters)}>"
+
+    @property
+    def expression(self) -> str:
+        """What a script writes for the tool: ``tools.fs.read``, ``tools["get-item"]``."""
+        return expression(self.name)
+
+    @staticmethod
+    def from_schema(
+        name: str,
+        fn: Callable[..., Any],
+        parameters: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> SchemaTool:
+        """A tool described by JSON Schema (2020-12, or the draft its ``$schema`` names) and carried out by ``fn``.
+
+        ``fn``, sync or async, gets the arguments by name if it has parameters of these names (or ``**kwargs``), else
+        as one dictionary; a parameter annotated `CallContext` is filled in. ``parameters`` describes the argument
+        object, None says there are no arguments; ``result`` describes what ``fn`` returns, None says that it may be
+        any JSON value. ``description`` is by default the docstring of ``fn``.
+
+        Arguments and results are checked against every keyword, ``format`` included. The ``default`` of a property is
+        filled in where a script leaves it out. ``$ref`` may point into the schema itself; nothing is ever fetched.
+
+        Raises `UsageError` for a schema that is not valid, with the place in it, and for a function that cannot be
+        called as the schema says.
+        """
+        return SchemaTool(name, fn, parameters=parameters, result=result, description=description, **options)
+
+    @staticmethod
+    def from_openai(
+        definition: Mapping[str, Any],
+        fn: Callable[..., Any],
+        result: Mapping[str, Any] | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> SchemaTool:
+        """As `from_schema`, with name, description and parameters from a function definition as OpenAI's API takes it.
+
+        Both ``{"type": "function", "function": {"name": …, "parameters": …}}`` and the flat form
+        ``{"type": "function", "name": …, "parameters": …}`` will do. Raises `UsageError` for anything else.
+        """
+        name, description, parameters = read_openai(definition)
+        return SchemaTool(name, fn, parameters=parameters, result=result, description=description, **options)
+
+    @staticmethod
+    def from_anthropic(
+        definition: Mapping[str, Any],
+        fn: Callable[..., Any],
+        result: Mapping[str, Any] | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> SchemaTool:
+        """As `from_schema`, from ``{"name": …, "description": …, "input_schema": …}`` as Anthropic's API takes it.
+
+        Raises `UsageError` for anything else.
+        """
+        name, description, parameters = read_anthropic(definition)
+        return SchemaTool(name, fn, parameters=parameters, result=result, description=description, **options)
 
     @abc.abstractmethod
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> Any:
         """What `invoke` takes, made of a script's argument object. Raises `ToolValidationError`."""
 
     @abc.abstractmethod
-    async def invoke(self, arguments: Any, context: ToolContext) -> Any:
+    async def invoke(self, arguments: Any, context: CallContext) -> Any:
         """Does the work. Any exception is the tool's failure."""
 
     @abc.abstractmethod
@@ -146,6 +156,24 @@ class Tool(abc.ABC):
 
         Raises `ToolValidationError`, or `SerializationError` as `to_plain` does.
         """
+
+    def renamed(self, name: str) -> Self:
+        """The same tool under another name. Raises `UsageError` for a name no tool can have."""
+        other = copy.copy(self)
+        other.name = check_name(name)
+        return other
+
+    def replace(self, **options: Unpack[ToolOptions]) -> Self:
+        """The same tool with other options, such as ``timeout=5``. Raises `UsageError` as the constructor does."""
+        other = copy.copy(self)
+        given = checked_options(self.name, options)
+        for option in options:
+            setattr(other, option, given[option])
+        if other.positional is not None and other.positional not in other.parameters.get("properties", {}):
+            raise UsageError(
+                f"Tool {self.name!r} has no parameter {other.positional!r}; positional= must name one it has."
+            )
+        return other
 
     def describe(self) -> dict[str, Any]:
         """Everything about the tool that can be told as JSON."""
@@ -157,6 +185,60 @@ class Tool(abc.ABC):
             "approval": self.approval,
             "timeout": self.timeout,
             "idempotent": self.idempotent,
+            "deterministic": self.deterministic,
             "tags": list(self.tags),
             "positional": self.positional,
+            "version": self.version,
         }
+
+
+class SchemaTool(Tool):
+    """A function described by JSON Schema. Made by `Tool.from_schema`, which says how."""
+
+    def __init__(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *,
+        parameters: Mapping[str, Any] | None = None,
+        result: Mapping[str, Any] | None = None,
+        description: str | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> None:
+        own_name = check_name(name)
+        takes = parameters_schema(parameters, own_name)
+        self._function: FunctionCall = read_call(fn, takes, own_name)
+        takes = self._function.schema
+        gives = None if result is None else result_schema(result, own_name)
+        super().__init__(
+            own_name,
+            description=self._function.description if description is None else description,
+            parameters=takes,
+            result=gives,
+            interruptible=self._function.interruptible,
+            uses_context=self._function.context is not None,
+            **options,
+        )
+        self._takes = JsonSchema(takes, f"The parameters of tool {own_name!r}")
+        self._gives = None if gives is None else JsonSchema(gives, f"The result of tool {own_name!r}")
+
+    def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        """The arguments with the schema's defaults filled in."""
+        given = {**arguments, **self._function.defaults(arguments)}
+        self._takes.check(
+            given,
+            what=f"The arguments of {self.expression} do not fit",
+            hint=f"Call it as {call_form(self.name, self.parameters)}.",
+        )
+        return given
+
+    async def invoke(self, arguments: dict[str, JsonValue], context: CallContext) -> Any:
+        """Calls the function: an async one in this task, a sync one in a thread."""
+        return await self._function.call(arguments, context)
+
+    def validate_result(self, value: Any, *, max_depth: int = 200) -> JsonValue:
+        """What the function returned, as plain JSON data that fits the schema."""
+        plain = to_plain(value, max_depth=max_depth)
+        if self._gives is not None:
+            self._gives.check(plain, what=f"The result of {self.expression} is not what the tool declares")
+        return plain

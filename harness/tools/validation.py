@@ -1,9 +1,9 @@
-"""pydantic's findings as errors a script, a model and a person can act on."""
+"""What does not fit, as errors a script, a model and a person can act on."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
@@ -11,12 +11,21 @@ from pydantic_core import to_json
 from harness.errors import ToolValidationError
 from harness.plain import child_path
 from harness.redaction import MASK, is_sensitive, scrub_text
-from harness.tools.names import suggest
+from harness.tools.names import expression, suggest
 
-__all__ = ["call_form", "invalid", "json_type"]
+__all__ = ["Finding", "call_form", "finding", "invalid", "json_type", "misfit"]
 
 _LISTED = 10
 _SHOWN = 60
+_SHOWN_PATH = 200
+
+
+class Finding(TypedDict):
+    """One place where a value does not fit."""
+
+    path: str
+    expected: str
+    received: str
 
 
 def json_type(value: Any) -> str:
@@ -33,45 +42,70 @@ def json_type(value: Any) -> str:
 
 
 def call_form(name: str, schema: Mapping[str, Any]) -> str:
-    """How a tool is called: ``tools.add({a, b?})``."""
+    """How a tool is called: ``tools.add({a, b?})``, ``tools["get-item"]({"item-id"})``."""
     properties = schema.get("properties", {})
     required = schema.get("required", ())
-    members = ", ".join(member if member in required else f"{member}?" for member in properties)
-    return f"tools.{name}({{{members}}})" if members else f"tools.{name}()"
+    shown = {member: member if member.isidentifier() else to_json(member).decode() for member in properties}
+    members = ", ".join(text if member in required else f"{text}?" for member, text in shown.items())
+    return f"{expression(name)}({{{members}}})" if members else f"{expression(name)}()"
+
+
+def misfit(findings: Sequence[Finding], *, what: str, hint: str = "") -> ToolValidationError:
+    """The error that lists places where a value does not fit, the first ones one by one."""
+    listed = "; ".join(
+        f"{item['path']}: {item['expected']}, received {item['received']}" for item in findings[:_LISTED]
+    )
+    more = f"; and {len(findings) - _LISTED} more" if len(findings) > _LISTED else ""
+    return ToolValidationError(
+        f"{what}: {listed}{more}.{' ' if hint else ''}{hint}",
+        details={"path": findings[0]["path"], "errors": [dict(item) for item in findings[:_LISTED]]},
+    )
+
+
+def finding(value: JsonValue, parts: Sequence[str | int], expected: str) -> Finding:
+    """What is at a place of ``value``, and what was expected there. Masked under sensitive names."""
+    path, received, hidden = "$", value, False
+    present = True
+    for part in parts:
+        path = child_path(path, part)
+        hidden = hidden or (isinstance(part, str) and is_sensitive(part))
+        if isinstance(received, dict) and part in received:
+            received = received[str(part)]
+        elif isinstance(received, list) and isinstance(part, int) and part < len(received):
+            received = received[part]
+        else:
+            present = False
+            break
+    shown = path if len(path) <= _SHOWN_PATH else f"{path[:_SHOWN_PATH]}…"
+    if not present:
+        return {"path": shown, "expected": expected, "received": "nothing"}
+    return {"path": shown, "expected": expected, "received": MASK if hidden else _received(received)}
 
 
 def invalid(
     error: ValidationError, value: JsonValue, *, what: str, hint: str = "", known: Sequence[str] = ()
 ) -> ToolValidationError:
-    """A `ToolValidationError` that lists every place where ``value`` does not fit: path, expected, received."""
-    found = [_finding(item, value, known) for item in error.errors(include_url=False, include_context=False)]
-    listed = "; ".join(f"{item['path']}: {item['expected']}, received {item['received']}" for item in found[:_LISTED])
-    more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
-    return ToolValidationError(
-        f"{what}: {listed}{more}.{' ' if hint else ''}{hint}",
-        details={"path": found[0]["path"], "errors": [dict(item) for item in found[:_LISTED]]},
-    )
+    """What pydantic found, as a `ToolValidationError`: every place where ``value`` does not fit."""
+    found = [
+        finding(value, _parts(item, value), _expected(item, known))
+        for item in error.errors(include_url=False, include_context=False)
+    ]
+    return misfit(found, what=what, hint=hint)
 
 
-def _finding(item: Any, value: JsonValue, known: Sequence[str]) -> dict[str, str]:
-    path, received, hidden = "$", value, False
-    present = True
+def _parts(item: Any, value: JsonValue) -> list[str | int]:
+    """Pydantic's location without the branches of unions in it, which are no place in the value."""
+    parts: list[str | int] = []
+    here = value
     for part in item["loc"]:
-        # pydantic's location also names branches of unions, which are no place in the value.
-        if (isinstance(received, dict) and part in received) or (
-            isinstance(received, list) and isinstance(part, int) and part < len(received)
+        if (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
         ):
-            received = received[part]
-        elif item["type"] == "missing" and part == item["loc"][-1]:
-            present = False
-        else:
+            here = here[part]
+        elif not (item["type"] == "missing" and part == item["loc"][-1]):
             continue
-        path = child_path(path, part)
-        hidden = hidden or (isinstance(part, str) and is_sensitive(part))
-    expected = _expected(item, known)
-    if not present:
-        return {"path": path, "expected": expected, "received": "nothing"}
-    return {"path": path, "expected": expected, "received": MASK if hidden else _received(received)}
+        parts.append(part)
+    return parts
 
 
 def _expected(item: Any, known: Sequence[str]) -> str:

@@ -1,0 +1,124 @@
+"""What can be said of a tool besides what it does. Every way of making tools takes the same options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypedDict
+
+from harness.errors import UsageError
+from harness.redaction import visible
+from harness.tools.resource import ResourceContract, check_cents
+from harness.tools.retry import Retry
+
+__all__ = ["Cost", "ToolOptions", "checked_options"]
+
+Cost = float | Callable[[dict[str, Any]], float]
+"""Cents: a number, or a function of the argument object that returns one."""
+
+_WEEK_S = 7 * 24 * 3600
+_MAX_WORD = 64
+
+
+class ToolOptions(TypedDict, total=False):
+    """The options of `tool`, `Tool.from_schema` and every other way of making tools."""
+
+    approval: bool
+    """Ask a person before each call."""
+    timeout: float | None
+    """Seconds a call may run, instead of ``Limits.tool_timeout``; up to a week."""
+    idempotent: bool
+    """Making a call again that may already have happened does no harm."""
+    tags: Iterable[str]
+    """Words to select tools by. ``read``, ``write``, ``destructive`` and ``untrusted`` have a meaning to policies."""
+    positional: str | None
+    """The parameter that a lone argument which is no object is meant for: ``tools.read("a.txt")``."""
+    preview: Any
+    """What a dry run gives the script: a value, or a function of the argument object that returns one."""
+    cost: Cost
+    """Cents that a call costs: a number, or a function of the argument object that returns one."""
+    resource: ResourceContract | None
+    """What it shares with other tools: money, rate and concurrency."""
+    retry: Retry | int | None
+    """How a call is made again that failed with a retryable error, or how many attempts; asks for ``idempotent=True``."""
+    deterministic: bool
+    """Equal arguments always give an equal result, and a call has no effect: results are kept and used again."""
+    revert: Callable[[dict[str, Any], Any], Any] | None
+    """Undoes a call that took effect: a function, sync or async, of the argument object and the result."""
+    version: str
+    """Of the tool's contract. Results kept or recorded under another version are not used."""
+
+
+def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options with their defaults. Raises `UsageError` for one that is unknown or cannot be used."""
+    known = ToolOptions.__annotations__
+    for option in options:
+        if option not in known:
+            raise UsageError(f"Tool {name!r} has an option {option!r}; the options are {', '.join(sorted(known))}.")
+    given = {**_DEFAULTS, **options}
+    _check_timeout(name, given["timeout"])
+    if not callable(given["cost"]):
+        check_cents(given["cost"], f"The cost of tool {name!r}")
+    given["tags"] = _tags(name, given["tags"])
+    for flag in ("approval", "idempotent", "deterministic"):
+        if not isinstance(given[flag], bool):
+            raise UsageError(f"The option {flag} of tool {name!r} is {given[flag]!r}; it is True or False.")
+    if given["revert"] is not None and not callable(given["revert"]):
+        raise UsageError(f"The option revert of tool {name!r} is {given['revert']!r}; it must be a function.")
+    version = given["version"]
+    if not isinstance(version, str) or not 0 < len(version) <= _MAX_WORD:
+        raise UsageError(f"The version of tool {name!r} is {version!r}; it is a text of 1 to {_MAX_WORD} characters.")
+    given["retry"] = _retry(name, given["retry"], idempotent=given["idempotent"])
+    if not isinstance(given["resource"], ResourceContract | None):
+        raise UsageError(f"The resource of tool {name!r} is {given['resource']!r}; it is a ResourceContract.")
+    return given
+
+
+_DEFAULTS: dict[str, Any] = {
+    "approval": False,
+    "timeout": None,
+    "idempotent": False,
+    "tags": (),
+    "positional": None,
+    "preview": None,
+    "cost": 0,
+    "retry": None,
+    "deterministic": False,
+    "revert": None,
+    "version": "1.0",
+    "resource": None,
+}
+
+
+def _check_timeout(name: str, timeout: Any) -> None:
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= _WEEK_S:
+        raise UsageError(f"The timeout of tool {name!r} is {timeout!r}; it must be seconds above 0, up to a week.")
+
+
+def _retry(name: str, retry: Any, *, idempotent: bool) -> Retry | None:
+    if retry is None:
+        return None
+    if isinstance(retry, int):
+        retry = Retry(attempts=retry)
+    if not isinstance(retry, Retry):
+        raise UsageError(f"The option retry of tool {name!r} is {retry!r}; it is a Retry or a number of attempts.")
+    if not idempotent:
+        raise UsageError(
+            f"Tool {name!r} declares retry and not idempotent=True; only what does no harm when it happens twice can be "
+            "retried."
+        )
+    return retry
+
+
+def _tags(name: str, tags: Any) -> tuple[str, ...]:
+    words = None if isinstance(tags, str) or not isinstance(tags, Iterable) else tuple(tags)
+    if words is None or not all(isinstance(word, str) for word in words):
+        raise UsageError(f"The tags of tool {name!r} are {tags!r}; they are a list of words: tags=['read'].")
+    for word in words:
+        if not 0 < len(word) <= _MAX_WORD or word != visible(word) or word != word.strip():
+            raise UsageError(
+                f"The tag '{visible(word[:80])}' of tool {name!r} cannot be used: a tag is a word of 1 to {_MAX_WORD} "
+                "visible characters."
+            )
+    return words
