@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from harness.model import (
         ApprovalNote,
         ApprovalRequest,
+        Artifact,
         Block,
         CallRecord,
         CallStatus,
@@ -91,7 +92,10 @@ if TYPE_CHECKING:
     from harness.parser import Parser
     from harness.pipeline import Harness, HarnessStatus
     from harness.tools.function import FunctionTool
+    from harness.tools.output import ToolOutput
+    from harness.tools.process.settings import ProcessLimits, ProcessSandbox
     from harness.tools.registry import Tool, ToolRegistry, tool
+    from harness.tools.subprocess import SubprocessTool
     from harness.tools.tool import ToolContext
 
 _MODULES = {
@@ -140,6 +144,7 @@ _MODULES = {
     "harness.model": [
         "ApprovalNote",
         "ApprovalRequest",
+        "Artifact",
         "Block",
         "CallRecord",
         "CallStatus",
@@ -165,7 +170,10 @@ _MODULES = {
     "harness.parser": ["Parser"],
     "harness.pipeline": ["Harness", "HarnessStatus"],
     "harness.tools.function": ["FunctionTool"],
+    "harness.tools.output": ["ToolOutput"],
+    "harness.tools.process.settings": ["ProcessLimits", "ProcessSandbox"],
     "harness.tools.registry": ["Tool", "ToolRegistry", "tool"],
+    "harness.tools.subprocess": ["SubprocessTool"],
     "harness.tools.tool": ["ToolContext"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -179,6 +187,7 @@ __all__ = [
     "ApprovalTimeoutError",
     "ApprovalUnavailableError",
     "Approver",
+    "Artifact",
     "BannedIdentifierError",
     "Block",
     "BlockAttributeError",
@@ -208,6 +217,8 @@ __all__ = [
     "Parser",
     "Plan",
     "PlanStep",
+    "ProcessLimits",
+    "ProcessSandbox",
     "ProgressEvent",
     "ReturnValueTooLargeError",
     "Script",
@@ -225,6 +236,7 @@ __all__ = [
     "SerializationError",
     "Severity",
     "Span",
+    "SubprocessTool",
     "TerminalApprover",
     "Text",
     "Tool",
@@ -234,6 +246,7 @@ __all__ = [
     "ToolError",
     "ToolExecutionError",
     "ToolNotFoundError",
+    "ToolOutput",
     "ToolRegistry",
     "ToolTimeoutError",
     "ToolValidationError",

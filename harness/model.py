@@ -16,6 +16,7 @@ from harness.stable import stable_form
 __all__ = [
     "ApprovalNote",
     "ApprovalRequest",
+    "Artifact",
     "Block",
     "BlockAttributes",
     "CallRecord",
@@ -257,6 +258,16 @@ class ApprovalNote(Frozen):
     waited_ms: float = 0.0
 
 
+class Artifact(Frozen):
+    """A file that a tool made and that its result names."""
+
+    path: str
+    """As the result names it; below the tool's working directory."""
+    bytes: int
+    sha256: str
+    """Of its content when the call ended, in hexadecimal."""
+
+
 class CallRecord(Frozen):
     """One tool call, as it ended."""
 
@@ -272,6 +283,8 @@ class CallRecord(Frozen):
     """Of the tool itself; None if it was never invoked."""
     line: int | None = None
     """Of the call in the block's own source."""
+    artifacts: tuple[Artifact, ...] = ()
+    """Files that the tool made, if it declares any."""
 
 
 class LogEntry(Frozen):

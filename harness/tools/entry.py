@@ -69,6 +69,7 @@ class Entry:
             approval=note,
             duration_ms=None if self.invocation is None else self.invocation.duration_ms,
             line=self.call.line,
+            artifacts=self.invocation.output.artifacts if self.invocation and self.invocation.output else (),
         )
 
     def failed_status(self, error: HarnessError) -> CallStatus:

@@ -19,9 +19,11 @@ import struct
 import sys
 from typing import Any
 
-__all__ = ["ACTIVE", "limit", "sandbox"]
+__all__ = ["ACTIVE", "ALLOWED", "limit", "sandbox"]
 
 ACTIVE = "active"
+ALLOWED = "allowed"
+"""How the layer of something stands that the rules do not take away."""
 
 _PR_SET_NO_NEW_PRIVS = 38
 _LANDLOCK_CREATE, _LANDLOCK_ADD, _LANDLOCK_RESTRICT = 444, 445, 446
@@ -122,7 +124,7 @@ def sandbox(rules: dict[str, Any]) -> dict[str, str]:
     report["no_new_privileges"] = ACTIVE if done == 0 else _failure()
     report["files"], report["signals"] = _landlock(libc, rules)
     report["system_calls"] = state = _seccomp(libc, rules)
-    report["network"] = "allowed" if rules["network"] else state
+    report["network"] = ALLOWED if rules["network"] else state
     return report
 
 
@@ -152,7 +154,7 @@ def _landlock(libc: Any, rules: dict[str, Any]) -> tuple[str, str]:
 def _allow(libc: Any, ruleset: int, path: str, rights: int) -> None:
     with contextlib.suppress(OSError):  # what is not there cannot be given
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        if not os.path.isdir(path):  # noqa: PTH112 - pathlib costs a supervisor 3 ms
+        if not os.path.isdir(path):
             rights &= _ON_FILES
         # A rule that is refused gives less, not more.
         libc.syscall(_LANDLOCK_ADD, ruleset, _LANDLOCK_PATH, struct.pack("=Qi", rights, place), 0)

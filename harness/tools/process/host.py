@@ -306,7 +306,7 @@ class Running:
                 await self._end(process)
             if self._hung_up:
                 # It has let go of its socket, so it is at its very end.
-                while process.poll() is None:
+                while process.poll() is None:  # noqa: ASYNC110 - nothing tells, on every system, that a process can be reaped
                     await anyio.sleep(0.001)
             if not self._done and self.immortal is None:
                 await self._clear_up()
@@ -350,8 +350,7 @@ class Running:
             if not kill_marked(mark):
                 break
             await anyio.sleep(0.005)
-        if Path(self._scratch).is_dir():
-            shutil.rmtree(self._scratch, ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
 
 def _with_scratch(sandbox: Mapping[str, Any] | None, scratch: str) -> dict[str, Any] | None:

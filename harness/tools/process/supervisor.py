@@ -48,8 +48,8 @@ _NAMED = 5
 
 def main(control: int, host: int) -> None:
     """Serve one call. ``control`` is the socket's descriptor, ``host`` the pid of the process that started this one."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(ignored, signal.SIG_IGN)
     channel = socket.socket(fileno=control)
     channel.set_inheritable(False)
     if _LINUX:
@@ -62,7 +62,7 @@ def main(control: int, host: int) -> None:
     job = _receive(channel)
     supervisor = _Supervisor(channel, host, job)
     try:
-        os.mkdir(job["scratch"], 0o700)  # noqa: PTH102 - pathlib costs 3 ms
+        os.mkdir(job["scratch"], 0o700)
         supervisor.run()
     except Exception as error:  # noqa: BLE001 - whatever it is, what runs below must be ended by this process or by nobody
         number, text = getattr(error, "errno", None) or 0, getattr(error, "strerror", None) or repr(error)
@@ -287,21 +287,26 @@ def _become_command(job: dict[str, Any], report: int) -> NoReturn:
         protections: dict[str, str] = {}
         if job["sandbox"] is not None:
             stage = "sandbox"
-            protections = sandbox(job["sandbox"])
-            missing = {
-                name: state for name, state in protections.items() if state != ACTIVE and name in job["sandbox"]["required"]
-            }
-            if missing:
-                raise OSError(errno.ENOTSUP, "; ".join(f"{name}: {state}" for name, state in missing.items()))
+            protections = _sandboxed(job["sandbox"])
         stage = "exec"
         _tell(report, "started", {"protections": protections})
-        os.execve(job["program"], job["argv"], job["env"])
+        os.execve(job["program"], job["argv"], job["env"])  # noqa: S606 - there is to be no shell
     except BaseException as error:  # noqa: BLE001 - nothing else would report it
         number = getattr(error, "errno", None) or 0
         text = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
         _tell(report, "failed", {"stage": stage, "errno": number, "text": text})
     finally:
         os._exit(127)
+
+
+def _sandboxed(rules: dict[str, Any]) -> dict[str, str]:
+    protections = sandbox(rules)
+    missing = [
+        f"{name}: {state}" for name, state in protections.items() if state != ACTIVE and name in rules["required"]
+    ]
+    if missing:
+        raise OSError(errno.ENOTSUP, "; ".join(missing))
+    return protections
 
 
 def _tell(report: int, kind: str, details: dict[str, Any]) -> None:
@@ -312,19 +317,19 @@ def _tell(report: int, kind: str, details: dict[str, Any]) -> None:
 def _remove(scratch: str, supervisor: _Supervisor) -> None:
     """The command's temporary directory, with whatever is in it."""
     try:
-        os.rmdir(scratch)  # noqa: PTH106 - as above; and most commands leave nothing there
+        os.rmdir(scratch)
     except FileNotFoundError:
         return
     except OSError:
         import shutil  # noqa: PLC0415 - costs 8 ms
 
         try:
-            os.chmod(scratch, 0o700)  # noqa: PTH101 - as above
+            os.chmod(scratch, 0o700)
             for place, directories, _ in os.walk(scratch):
                 for name in directories:
-                    inner = os.path.join(place, name)  # noqa: PTH118 - as above
-                    if not os.path.islink(inner):  # noqa: PTH114 - as above
-                        os.chmod(inner, 0o700)  # noqa: PTH101 - as above
+                    inner = os.path.join(place, name)
+                    if not os.path.islink(inner):
+                        os.chmod(inner, 0o700)
             shutil.rmtree(scratch)
         except OSError as error:
             supervisor.say("litter", error.strerror or str(error))

@@ -16,12 +16,12 @@ def children(pid: int) -> list[int]:
     """The children of a process, those that are over and not yet reaped included."""
     found: list[int] = []
     try:
-        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - as above
+        threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
         return found
     for thread in threads:
         try:
-            with open(f"/proc/{pid}/task/{thread}/children") as file:  # noqa: PTH123 - as above
+            with open(f"/proc/{pid}/task/{thread}/children") as file:
                 found += map(int, file.read().split())
         except OSError:
             continue  # the thread is over
@@ -57,7 +57,7 @@ def kill_marked(mark: bytes) -> int:
     For when nobody knows any more below whom they are. Only processes of the same user can be seen.
     """
     count = 0
-    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():  # noqa: PTH112, PTH208 - as above
+    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if not entry.isdecimal() or mark not in _environment(int(entry)):
             continue
         count += 1
@@ -77,7 +77,7 @@ def kill_marked(mark: bytes) -> int:
 
 def _environment(pid: int) -> bytes:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:  # noqa: PTH123 - as above
+        with open(f"/proc/{pid}/environ", "rb") as file:
             return file.read()
     except OSError:
         return b""
@@ -86,7 +86,7 @@ def _environment(pid: int) -> bytes:
 def name_of(pid: int) -> str:
     """The name a process goes by, at most 15 characters; empty if it is over."""
     try:
-        with open(f"/proc/{pid}/comm", errors="replace") as file:  # noqa: PTH123 - pathlib costs a supervisor 3 ms
+        with open(f"/proc/{pid}/comm", errors="replace") as file:
             return file.read().strip()
     except OSError:
         return ""
@@ -111,7 +111,7 @@ def _send(pid: int, number: int, family: Iterable[int]) -> None:
 def _stat(pid: int) -> list[str]:
     """The fields after the name, which may hold anything."""
     try:
-        with open(f"/proc/{pid}/stat", errors="replace") as file:  # noqa: PTH123 - as above
+        with open(f"/proc/{pid}/stat", errors="replace") as file:
             return file.read().rpartition(")")[2].split()
     except OSError:
         return []
