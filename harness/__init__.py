@@ -18,9 +18,11 @@ nothing, and so that the process that forks workers can import its own few modul
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know better; `typing` would cost every supervised command several milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from harness.approvals.bridge import ApprovalBridge
     from harness.approvals.decision import Approver, Decision
     from harness.approvals.terminal import TerminalApprover

@@ -108,6 +108,8 @@ class SubprocessTool(Tool):
             raise UsageError(
                 f"artifacts of tool {name!r} is a list of paths into its result: artifacts=[{artifacts!r}]."
             )
+        if not isinstance(sandbox, (bool, ProcessSandbox)):
+            raise UsageError(f"sandbox of tool {name!r} is True, False or a ProcessSandbox, not {sandbox!r}.")
         self._command = Command(
             argv=tuple(command),
             cwd=str(Path(cwd or ".").absolute()),

@@ -98,12 +98,16 @@ def _claims(value: JsonValue, parts: tuple[Part, ...], path: str) -> Iterator[tu
             yield from _claims(item, rest, child_path(path, index))
         return
     there = child_path(path, part)
-    try:
-        inner = value[part]  # type: ignore[index,call-overload] # what does not fit is what the problem below is about
-    except (LookupError, TypeError):
+    if not _has(value, part):
         yield Problem(there, None, "is missing from the result")
-    else:
-        yield from _claims(inner, rest, there)
+        return
+    yield from _claims(value[part], rest, there)  # type: ignore[index] # just seen to be there
+
+
+def _has(value: JsonValue, part: str | int) -> bool:
+    if isinstance(part, str):
+        return isinstance(value, dict) and part in value
+    return isinstance(value, list) and part < len(value)
 
 
 class WorkingDirectory:

@@ -9,15 +9,16 @@ Only the standard library is used: a supervisor reads this file. Sources: ``man 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
-import platform
 import resource
 import struct
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["ACTIVE", "ALLOWED", "limit", "sandbox"]
 
@@ -152,19 +153,22 @@ def _landlock(libc: Any, rules: dict[str, Any]) -> tuple[str, str]:
 
 
 def _allow(libc: Any, ruleset: int, path: str, rights: int) -> None:
-    with contextlib.suppress(OSError):  # what is not there cannot be given
+    try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        if not os.path.isdir(path):
-            rights &= _ON_FILES
-        # A rule that is refused gives less, not more.
-        libc.syscall(_LANDLOCK_ADD, ruleset, _LANDLOCK_PATH, struct.pack("=Qi", rights, place), 0)
-        os.close(place)
+    except OSError:
+        return  # what is not there cannot be given
+    if not os.path.isdir(path):
+        rights &= _ON_FILES
+    # A rule that is refused gives less, not more.
+    libc.syscall(_LANDLOCK_ADD, ruleset, _LANDLOCK_PATH, struct.pack("=Qi", rights, place), 0)
+    os.close(place)
 
 
 def _seccomp(libc: Any, rules: dict[str, Any]) -> str:
-    machine = _MACHINES.get(platform.machine())
+    name = os.uname().machine
+    machine = _MACHINES.get(name)
     if machine is None:
-        return f"no list of system calls for {platform.machine()}"
+        return f"no list of system calls for {name}"
     steps = _filter(machine, network=rules["network"], new_processes=rules["new_processes"])
     code = ctypes.create_string_buffer(b"".join(_STEP.pack(*step) for step in steps))
     program = _Program(len(steps), ctypes.addressof(code))

@@ -39,7 +39,7 @@ class Failures:
     def __init__(self, name: str, argv: Sequence[str]) -> None:
         self.name = f"tools.{name}"
         self.command = [scrub_text(Path(part).name if part.startswith("/") else part) for part in argv]
-        text = " ".join(self.command)
+        text = " ".join(" ".join(self.command).split())
         self._shown = text if len(text) <= _COMMAND_SHOWN else f"{text[:_COMMAND_SHOWN]}… ({len(text):,} characters)"
 
     def unusable(self, problem: str) -> ToolExecutionError:

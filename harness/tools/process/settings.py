@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -11,7 +11,7 @@ from harness.errors import UsageError
 
 __all__ = ["ProcessLimits", "ProcessSandbox", "merge_process_limits"]
 
-LAYERS = ("no_new_privileges", "files", "network", "system_calls", "signals")
+Layer = Literal["no_new_privileges", "files", "network", "system_calls", "signals"]
 
 Bytes = Annotated[int, Field(strict=True, ge=4096, le=1 << 60)]
 
@@ -60,7 +60,7 @@ class ProcessSandbox(BaseModel):
     """Whether sockets can be made; the network cannot be allowed in part."""
     new_processes: bool = True
     """Whether it may start processes (threads it may)."""
-    required: tuple[str, ...] = LAYERS[:-1]
+    required: tuple[Layer, ...] = ("no_new_privileges", "files", "network", "system_calls")
     """Layers without which no call is made: ``no_new_privileges``, ``files``, ``network``, ``system_calls``, and
     ``signals`` (no signal to a process outside; needs Linux 6.12, so it is not required by default)."""
 

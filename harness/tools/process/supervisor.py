@@ -20,13 +20,15 @@ import marshal
 import os
 import select
 import signal
-import socket
 import sys
 import time
-from typing import Any, NoReturn
 
 from harness.tools.process.confine import ACTIVE, limit, sandbox
 from harness.tools.process.tree import children, descendants, kill_all, name_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 __all__ = ["main"]
 
@@ -50,8 +52,7 @@ def main(control: int, host: int) -> None:
     """Serve one call. ``control`` is the socket's descriptor, ``host`` the pid of the process that started this one."""
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(ignored, signal.SIG_IGN)
-    channel = socket.socket(fileno=control)
-    channel.set_inheritable(False)
+    os.set_inheritable(control, False)
     if _LINUX:
         libc = ctypes.CDLL(None)
         libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -59,8 +60,8 @@ def main(control: int, host: int) -> None:
         libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     if os.getppid() != host:
         os._exit(0)
-    job = _receive(channel)
-    supervisor = _Supervisor(channel, host, job)
+    job = _receive(control)
+    supervisor = _Supervisor(control, host, job)
     try:
         os.mkdir(job["scratch"], 0o700)
         supervisor.run()
@@ -73,11 +74,11 @@ def main(control: int, host: int) -> None:
     os._exit(0)
 
 
-def _receive(channel: socket.socket) -> dict[str, Any]:
+def _receive(channel: int) -> dict[str, Any]:
     def read(size: int) -> bytes:
         parts = b""
         while len(parts) < size:
-            part = channel.recv(size - len(parts))
+            part = os.read(channel, size - len(parts))
             if not part:
                 os._exit(0)  # the host gave up before it began
             parts += part
@@ -88,7 +89,7 @@ def _receive(channel: socket.socket) -> dict[str, Any]:
 
 
 class _Supervisor:
-    def __init__(self, channel: socket.socket, host: int, job: dict[str, Any]) -> None:
+    def __init__(self, channel: int, host: int, job: dict[str, Any]) -> None:
         self._channel = channel
         self._job = job
         self._command = 0
@@ -111,8 +112,10 @@ class _Supervisor:
 
     def say(self, *line: Any) -> None:
         """One line to the host. If it is gone, nobody wants to know."""
+        rest = repr(line).encode("ascii", "backslashreplace") + b"\n"
         try:
-            self._channel.sendall(repr(line).encode("ascii", "backslashreplace") + b"\n")
+            while rest:
+                rest = rest[os.write(self._channel, rest) :]
         except OSError:
             return
 
@@ -157,8 +160,12 @@ class _Supervisor:
         os.close(nothing)
 
     def _obey(self) -> None:
-        letters = self._channel.recv(16)
-        if b"K" in letters or not letters:
+        try:
+            letters = os.read(self._channel, 16)
+        except ConnectionError:
+            letters = b""
+        if b"K" in letters or not letters or self._report >= 0:
+            # What has not become the command yet has nothing to put in order, and may still ignore TERM.
             self._end("killing")
         elif self._ending in ("", "lingering"):
             self._end("terminating", self._job["grace"])
@@ -301,9 +308,7 @@ def _become_command(job: dict[str, Any], report: int) -> NoReturn:
 
 def _sandboxed(rules: dict[str, Any]) -> dict[str, str]:
     protections = sandbox(rules)
-    missing = [
-        f"{name}: {state}" for name, state in protections.items() if state != ACTIVE and name in rules["required"]
-    ]
+    missing = [f"{name}: {protections[name]}" for name in rules["required"] if protections[name] != ACTIVE]
     if missing:
         raise OSError(errno.ENOTSUP, "; ".join(missing))
     return protections
