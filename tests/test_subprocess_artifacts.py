@@ -178,6 +178,22 @@ async def test_names_that_are_refused(tmp_path):
 
 
 @pytest.mark.requirement("SUB-042")
+async def test_a_link_that_comes_after_the_first_look(tmp_path, monkeypatch):
+    outside, inside = tmp_path / "outside", tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    (outside / "secret").write_text("secret")
+    (inside / "link").symlink_to(outside / "secret")
+    (inside / "way").symlink_to(outside)
+    # The first look, which says what is wrong, sees nothing; the opening itself follows no link.
+    monkeypatch.setattr("harness.tools.process.artifacts._refuse_link", lambda _name, _directory: None)
+    monkeypatch.setattr("harness.tools.process.artifacts._refuse_special", lambda _found: None)
+    tool = SubprocessTool("cat", ["cat"], cwd=inside, artifacts=["files[*]"])
+    error = await failure(tool, {"files": ["link", "way/secret"]})
+    assert error.details["missing"] == ["link", "way/secret"]
+
+
+@pytest.mark.requirement("SUB-042")
 async def test_a_working_directory_that_is_exchanged(tmp_path):
     # The command moves its directory away and puts a link to another in its place.
     (tmp_path / "other").mkdir()

@@ -97,7 +97,9 @@ def beacon(tmp_path: Path) -> Iterator[Beacon]:
 
 
 @pytest.fixture(autouse=True)
-def _leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
+) -> Iterator[None]:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     # Its own, so that a test beside this one is not seen.
@@ -106,6 +108,9 @@ def _leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     before = descriptors()
     yield
     assert list(temporary.iterdir()) == []
+    # What had to be killed from outside was not ended as it should be.
+    outside = any("from outside" in record.getMessage() for record in caplog.get_records("call"))
+    assert outside == ("does_not_answer" in request.node.name)
     assert own_threads() == set()
     gc.collect()
     # An event loop has some of its own, which are gone by now.
@@ -326,27 +331,50 @@ def _runs(process: tuple[int, str]) -> bool:
     return Path(f"/proc/{process[0]}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
+HOST = """
+import anyio, os, signal, sys
+from harness import SubprocessTool
+from harness.tools.process.host import Running
+instruct = Running._instruct
+async def and_fork(self):
+    # A child of the host that goes on without it, and holds all of its descriptors.
+    if os.fork() == 0:
+        from beacon import report
+        report()
+        signal.pause()
+    await instruct(self)
+if sys.argv.pop(1) == "fork":
+    Running._instruct = and_fork
+anyio.run(SubprocessTool("t", sys.argv[1:], grace=0.05).run)
+"""
+
+
 @ONE_LOOP
 @pytest.mark.requirement("SUB-026")
-async def test_when_the_host_dies_everything_below_it_does(tmp_path, beacon):
-    code = (
-        "import anyio, sys\nfrom harness import SubprocessTool\n"
-        "anyio.run(SubprocessTool('t', sys.argv[1:], grace=0.05).run)"
-    )
+@pytest.mark.parametrize("way", ["alone", "fork"])
+async def test_when_the_host_dies_everything_below_it_does(way, tmp_path, beacon):
     command = [sys.executable, "-E", "-S", str(BAD_TOOLS / "daemonizes.py")]
-    environment = {**os.environ, "TMPDIR": tempfile.gettempdir()}
+    environment = {**os.environ, "TMPDIR": tempfile.gettempdir(), "PYTHONPATH": str(BAD_TOOLS)}
     process = subprocess.Popen(  # noqa: ASYNC220 - it is a host
-        [sys.executable, "-c", code, *command], cwd=tmp_path, env=environment
+        [sys.executable, "-c", HOST, way, *command], cwd=tmp_path, env=environment
     )
+    strangers: list[tuple[int, str]] = []
     try:
-        processes = await beacon.wait(2)
+        named = await beacon.wait(2 if way == "alone" else 3)
+        strangers = [one for one in named if parent_of(one[0]) == process.pid]
+        processes = [one for one in named if one not in strangers]
+        assert len(strangers) == len(named) - 2
     finally:
         process.kill()
         process.wait()
-    with anyio.fail_after(PATIENCE):
-        # Nobody tells this process when those of another are over.
-        while any(map(_runs, processes)) or scratch_directories():  # noqa: ASYNC110
-            await anyio.sleep(0.01)
+    try:
+        with anyio.fail_after(PATIENCE):
+            # Nobody tells this process when those of another are over.
+            while any(map(_runs, processes)) or scratch_directories():  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+    finally:
+        for pid, _ in filter(_runs, strangers):
+            os.kill(pid, signal.SIGKILL)
 
 
 @ONE_LOOP
@@ -362,7 +390,7 @@ async def test_a_supervisor_that_was_stopped_goes_on(tmp_path, beacon):
 
 @ONE_LOOP
 @pytest.mark.requirement("SUB-028")
-async def test_a_supervisor_that_does_not_answer_is_ended(tmp_path, beacon, monkeypatch, caplog):
+async def test_a_supervisor_that_does_not_answer_is_ended(tmp_path, beacon, monkeypatch):
     monkeypatch.setattr(host, "_MARGIN", 0.05)
     # Neither the letter that says so nor the signal that lets it go on arrives.
     monkeypatch.setattr(Running, "_tell", lambda _self, _letter: None)
@@ -371,6 +399,14 @@ async def test_a_supervisor_that_does_not_answer_is_ended(tmp_path, beacon, monk
         processes = await beacon.wait(4)
         group.cancel_scope.cancel()
     assert not any(map(_runs, processes))
+
+
+@ONE_LOOP
+@pytest.mark.requirement("SUB-063")
+async def test_a_temporary_directory_that_cannot_be_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(ToolExecutionError, match=r"cannot be started \(No such file or directory\)"):
+        await call_tool(make("good_tool", tmp_path), {"a": 1, "b": 2})
 
 
 @ONE_LOOP
@@ -418,7 +454,7 @@ async def test_hundreds_of_calls_leave_nothing(tmp_path):
     tool = make("good_tool", tmp_path)
 
     async def calls() -> None:
-        for _ in range(100):
+        for _ in range(50):
             assert await call_tool(tool, {"a": 1, "b": 2}) == {"sum": 3}
 
     await call_tool(tool, {"a": 1, "b": 2})

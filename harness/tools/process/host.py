@@ -331,6 +331,7 @@ class Running:
             await self._listen()
         if self._hung_up:
             return
+        _LOG.error("The supervisor of a tool could not end it in time; what is below it is killed from outside.")
         for _ in range(50):
             if not kill_all(process.pid):
                 process.kill()

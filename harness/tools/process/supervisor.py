@@ -181,7 +181,7 @@ class _Supervisor:
 
     def _reap(self) -> bool:
         """Takes in what has ended. Whether anything is left."""
-        if self._reaped or not _LINUX:
+        if self._reaped or not self._command or not _LINUX:
             return self._reap_any()
         # The command itself is reaped last: until then nobody else can get the number of its process group, and the
         # group can be ended by one signal, which no fork escapes.
