@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -261,7 +262,7 @@ async def test_settings_of_one_call(tmp_path):
 @pytest.mark.requirement("SUB-007")
 async def test_again_and_again_with_the_test_context_alone(tmp_path):
     good, bad = make("good_tool", args=Pair, result=Sum), make("non_zero_exit")
-    for number in range(3):
+    for number in range(2):
         assert await call_tool(good, {"a": number, "b": 1}) == {"sum": number + 1}
         assert (await failure(bad)).details["exit_code"] == 3
     output = await good.run({"a": 1})
@@ -472,44 +473,56 @@ async def test_death_by_a_signal():
     assert (await failure(real_time)).details["signal"] == "signal 40"
 
 
+FAILING: list[tuple[type[ToolError], str, dict[str, Any], dict[str, Any]]] = [
+    (ToolValidationError, "non_json", {}, {}),
+    (ToolValidationError, "wrong_schema", {}, {"result": Sum}),
+    (ToolValidationError, "good_tool", {"a": "1"}, {"args": Pair}),
+    (ToolValidationError, "missing_artifacts", {}, {"artifacts": ["files[*]"]}),
+    (ToolValidationError, "non_deterministic", {}, {"verify_determinism": True}),
+    (ToolValidationError, "huge_output", {"stream": "stdout", "bytes": 20}, {"max_stdout": 10}),
+    (ToolExecutionError, "non_zero_exit", {}, {}),
+    (ToolExecutionError, "dies_by_signal", {}, {}),
+    (ToolExecutionError, "does_not_exist", {}, {}),
+    (ToolTimeoutError, "good_tool", {"a": 1, "b": 1}, {"timeout": 0.001}),
+]
+
+
 @pytest.mark.requirement("SUB-060")
-@pytest.mark.parametrize(
-    ("expected", "script", "arguments", "settings"),
-    [
-        ("ToolValidationError", "non_json", {}, {}),
-        ("ToolValidationError", "wrong_schema", {}, {"result": Sum}),
-        ("ToolValidationError", "good_tool", {"a": "1"}, {"args": Pair}),
-        ("ToolValidationError", "missing_artifacts", {}, {"artifacts": ["files[*]"]}),
-        ("ToolValidationError", "non_deterministic", {}, {"verify_determinism": True}),
-        ("ToolValidationError", "huge_output", {"stream": "stdout", "bytes": 20}, {"max_stdout": 10}),
-        ("ToolExecutionError", "non_zero_exit", {}, {}),
-        ("ToolExecutionError", "dies_by_signal", {}, {}),
-        ("ToolExecutionError", "does_not_exist", {}, {}),
-        ("ToolTimeoutError", "good_tool", {"a": 1, "b": 1}, {"timeout": 0.001}),
-    ],
-)
 @ONE_LOOP
-async def test_errors_reach_the_outcome_unchanged(expected, script, arguments, settings, tmp_path):
-    tool = make(script, name="run", cwd=tmp_path, **settings)
-    direct = await failure(tool, arguments)
-    assert type(direct).__name__ == expected
-    call = f"await tools.run({json.dumps(arguments)})"
-    caught = f"try {{ {call} }} catch (e) {{ return [e.name, e.category, e.retryable, e.message, e.details] }}"
-    async with Harness(tools=[tool], continue_on_error=True) as harness:
-        text = f"<tool-calls>{call}</tool-calls><tool-calls>{caught}</tool-calls>"
-        thrown, seen = (await harness.run(text)).executions
-    record = thrown.calls[0]
-    assert record.error is not None
-    assert thrown.error == record.error
-    wanted = [expected, direct.category.value, direct.retryable]
-    assert seen.value is not None
-    assert isinstance(seen.value, list)
-    assert seen.value[:3] == wanted
-    assert [record.error.type, record.error.category.value, record.error.retryable] == wanted
-    if script != "non_deterministic":
-        assert record.error.message == direct.message == seen.value[3]
-        assert record.error.details == direct.details == seen.value[4]
-    assert record.status is (CallStatus.TIMED_OUT if expected == "ToolTimeoutError" else CallStatus.ERROR)
+async def test_errors_reach_the_outcome_unchanged(tmp_path):
+    tools = [
+        make(script, name=f"run{number}", cwd=tmp_path, **settings)
+        for number, (_, script, _, settings) in enumerate(FAILING)
+    ]
+    # What the script sees of each error, beside what the record of its call says.
+    calls = ", ".join(f"[tools.run{number}, {json.dumps(given)}]" for number, (_, _, given, _) in enumerate(FAILING))
+    script = f"""
+        const seen = [];
+        for (const [run, given] of [{calls}]) {{
+            try {{ await run(given) }} catch (e) {{ seen.push([e.name, e.category, e.retryable, e.message, e.details]) }}
+        }}
+        return seen"""
+    async with Harness(tools=tools) as harness:
+        [execution] = (await harness.run(f"<tool-calls>{script}</tool-calls>")).executions
+    assert isinstance(execution.value, list)
+    for tool, (expected, script, given, _), seen, call in zip(
+        tools, FAILING, execution.value, execution.calls, strict=True
+    ):
+        direct = await failure(tool, given)
+        assert type(direct) is expected
+        assert call.error is not None
+        record = [
+            call.error.type,
+            call.error.category.value,
+            call.error.retryable,
+            call.error.message,
+            call.error.details,
+        ]
+        assert seen == record
+        assert record[:3] == [expected.__name__, direct.category.value, direct.retryable]
+        if script != "non_deterministic":
+            assert record[3:] == [direct.message, direct.details]
+        assert call.status is (CallStatus.TIMED_OUT if expected is ToolTimeoutError else CallStatus.ERROR)
 
 
 @pytest.mark.requirement("SUB-061")
@@ -529,12 +542,17 @@ async def test_errors_show_no_path_and_no_credential_of_the_host(tmp_path):
 # ── the library itself ───────────────────────────────────────────────────────────────────────────────────────────
 
 
+@functools.cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def _uses(path: Path) -> set[str]:
     """The ways to start a process that a module names."""
     ways = re.compile(r"subprocess|multiprocessing|pty|asyncio\.create_subprocess\w*|anyio\.(open|run)_process"
                       r"|os\.(fork|forkpty|exec\w*|spawn\w*|posix_spawn\w*|popen|system)|concurrent\.futures")  # fmt: skip
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(_tree(path)):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -559,7 +577,7 @@ async def test_one_module_starts_processes_for_tools():
     importers = [
         path
         for path in LIBRARY.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(_tree(path))
         if isinstance(node, ast.ImportFrom) and node.module == "harness.tools.process.supervisor"
     ]
     assert importers == []
@@ -570,7 +588,7 @@ async def test_one_module_starts_processes_for_tools():
 async def test_nothing_ends_the_process_it_runs_in():
     allowed = {"runtime/worker.py", "runtime/zygote.py", "runtime/lockdown.py", "tools/process/supervisor.py"}
     for path in LIBRARY.rglob("*.py"):
-        calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+        calls = {ast.unparse(node.func) for node in ast.walk(_tree(path)) if isinstance(node, ast.Call)}
         name = str(path.relative_to(LIBRARY))
         assert not calls & {"sys.exit", "exit", "quit", "os.abort"} or name.startswith("cli/"), name
         assert "os._exit" not in calls or name in allowed, name
