@@ -70,6 +70,7 @@ async def failure(tool: SubprocessTool, arguments: dict[str, Any] | None = None)
 
 
 @pytest.mark.requirement("SUB-001")
+@ONE_LOOP
 async def test_a_command_is_a_tool_like_any_other(tmp_path):
     add = make("good_tool", name="math.add", args=Pair, result=Sum, cwd=tmp_path, approval=True, tags=("read",))
     assert add.description == "Adds two numbers."
@@ -231,6 +232,7 @@ async def test_a_command_that_cannot_be_executed(tmp_path):
 
 
 @pytest.mark.requirement("SUB-063")
+@ONE_LOOP
 async def test_a_host_that_can_start_no_process(monkeypatch):
     def refuse(*_args: Any, **_kwargs: Any) -> None:
         raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -273,6 +275,7 @@ async def test_again_and_again_with_the_test_context_alone(tmp_path):
 
 
 @pytest.mark.requirement("SUB-010")
+@ONE_LOOP
 async def test_output_that_is_no_json():
     error = await failure(make("non_json", name="report"))
     assert isinstance(error, ToolValidationError)
@@ -287,6 +290,7 @@ async def test_output_that_is_no_json():
 
 
 @pytest.mark.requirement("SUB-011")
+@ONE_LOOP
 async def test_json_of_another_shape():
     error = await failure(make("wrong_schema", result=Sum))
     assert isinstance(error, ToolValidationError)
@@ -322,6 +326,7 @@ async def test_a_result_is_passed_on_as_it_was_written():
 
 
 @pytest.mark.requirement("SUB-012")
+@ONE_LOOP
 async def test_logs_in_the_output():
     error = await failure(make("mixed_output", result=Sum))
     assert isinstance(error, ToolValidationError)
@@ -451,6 +456,7 @@ async def test_a_second_run_that_fails_says_that_it_was_the_second(tmp_path):
 
 
 @pytest.mark.requirement("SUB-020")
+@ONE_LOOP
 async def test_exit_codes(tmp_path):
     error = await failure(make("non_zero_exit", artifacts=["sum"], cwd=tmp_path))
     assert isinstance(error, ToolExecutionError)
@@ -464,6 +470,7 @@ async def test_exit_codes(tmp_path):
 
 
 @pytest.mark.requirement("SUB-021")
+@ONE_LOOP
 async def test_death_by_a_signal():
     error = await failure(make("dies_by_signal"))
     assert isinstance(error, ToolExecutionError)
