@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ class SubprocessTool(Tool):
         anything = {"type": "object", "properties": {}, "additionalProperties": True}
         super().__init__(
             name,
-            description=description or (args.__doc__ or "" if args is not None else ""),
+            description=description or inspect.cleandoc((args and args.__doc__) or ""),
             parameters=anything if self._args is None else self._args.model_json_schema(),
             result=None if self._result is None else self._result.json_schema(),
             timeout=timeout,

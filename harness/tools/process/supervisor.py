@@ -7,7 +7,9 @@ its own; and it ends all of that, whether the command ends, the host asks for it
 Standard input, output and error are the command's and lead straight to the host; the supervisor lets go of its own copies.
 On the control socket the host sends the job (four bytes of length, then `marshal`, which takes no import; the host is
 trusted) and later single letters: ``T`` (end it: TERM, a grace, KILL) or ``K`` (KILL at once). The end of the socket is
-a ``K``. The supervisor answers with lines, each a Python literal: see `_say`.
+a ``K``. The supervisor answers with lines, each a Python literal:
+``started`` (with the protections), ``failed`` (stage, errno, text), ``ended`` (status, seconds of CPU), ``left`` (how many,
+names), ``crowd`` (how many), ``immortal`` (names), ``litter`` (why), and at last ``done``.
 
 Where there is no subreaper (macOS), only the command's process group can be ended.
 """
