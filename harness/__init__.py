@@ -18,9 +18,11 @@ nothing, and so that the process that forks workers can import its own few modul
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # type checkers know better; `typing` would cost every supervised command several milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from harness.approvals.bridge import ApprovalBridge
     from harness.approvals.decision import Approver, Decision
     from harness.approvals.terminal import TerminalApprover
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from harness.model import (
         ApprovalNote,
         ApprovalRequest,
+        Artifact,
         Attempt,
         Block,
         BudgetLine,
@@ -102,9 +105,12 @@ if TYPE_CHECKING:
     from harness.tools.context import CallContext
     from harness.tools.function import FunctionTool
     from harness.tools.metrics import ToolStatistics
+    from harness.tools.output import ToolOutput
+    from harness.tools.process.settings import ProcessLimits, ProcessSandbox
     from harness.tools.registry import Tool, ToolRegistry, tool
     from harness.tools.resource import ResourceContract
     from harness.tools.retry import Retry
+    from harness.tools.subprocess import SubprocessTool
     from harness.tools.telemetry import Telemetry
 
 _MODULES = {
@@ -153,6 +159,7 @@ _MODULES = {
     "harness.model": [
         "ApprovalNote",
         "ApprovalRequest",
+        "Artifact",
         "Attempt",
         "Block",
         "BudgetLine",
@@ -189,9 +196,12 @@ _MODULES = {
     "harness.tools.context": ["CallContext"],
     "harness.tools.function": ["FunctionTool"],
     "harness.tools.metrics": ["ToolStatistics"],
+    "harness.tools.output": ["ToolOutput"],
+    "harness.tools.process.settings": ["ProcessLimits", "ProcessSandbox"],
     "harness.tools.registry": ["Tool", "ToolRegistry", "tool"],
     "harness.tools.resource": ["ResourceContract"],
     "harness.tools.retry": ["Retry"],
+    "harness.tools.subprocess": ["SubprocessTool"],
     "harness.tools.telemetry": ["Telemetry"],
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -205,6 +215,7 @@ __all__ = [
     "ApprovalTimeoutError",
     "ApprovalUnavailableError",
     "Approver",
+    "Artifact",
     "Attempt",
     "BannedIdentifierError",
     "Block",
@@ -239,6 +250,8 @@ __all__ = [
     "Parser",
     "Plan",
     "PlanStep",
+    "ProcessLimits",
+    "ProcessSandbox",
     "ProgressEvent",
     "ResourceContract",
     "ResourceReport",
@@ -262,6 +275,7 @@ __all__ = [
     "SerializationError",
     "Severity",
     "Span",
+    "SubprocessTool",
     "Telemetry",
     "TerminalApprover",
     "Text",
@@ -271,6 +285,7 @@ __all__ = [
     "ToolError",
     "ToolExecutionError",
     "ToolNotFoundError",
+    "ToolOutput",
     "ToolRegistry",
     "ToolStatistics",
     "ToolTimeoutError",

@@ -17,6 +17,7 @@ from harness.stable import stable_form
 __all__ = [
     "ApprovalNote",
     "ApprovalRequest",
+    "Artifact",
     "Attempt",
     "Block",
     "BlockAttributes",
@@ -262,6 +263,16 @@ class ApprovalNote(Frozen):
     waited_ms: float = 0.0
 
 
+class Artifact(Frozen):
+    """A file that a tool made and that its result names."""
+
+    path: str
+    """As the result names it; below the tool's working directory."""
+    bytes: int
+    sha256: str
+    """Of its content when the call ended, in hexadecimal."""
+
+
 class CallRecord(Frozen):
     """One tool call, as it ended."""
 
@@ -277,6 +288,8 @@ class CallRecord(Frozen):
     """Of the tool itself, all attempts together; None if it was never invoked."""
     line: int | None = None
     """Of the call in the block's own source."""
+    artifacts: tuple[Artifact, ...] = ()
+    """Files that the tool made, if it declares any."""
     cost_cents: float = 0
     """What it was charged."""
     cached: bool = False

@@ -108,6 +108,8 @@ class Entry:
             more["cached"] = True
         if len(self.tried) > 1:
             more["attempts"] = self._attempts(redactor)
+        if self.invocation is not None and self.invocation.output is not None:
+            more["artifacts"] = self.invocation.output.artifacts
         return CallRecord(
             seq=self.call.id,
             tool=visible(self.call.tool[:200]),

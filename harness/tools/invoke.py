@@ -28,6 +28,7 @@ from harness.limits import Limits
 from harness.plain import to_plain
 from harness.redaction import Redactor, scrub_text
 from harness.tools.context import CallContext
+from harness.tools.output import ToolOutput
 from harness.tools.resource import check_cents
 from harness.tools.tool import Tool
 
@@ -59,6 +60,8 @@ class Invocation:
         self.duration_ms: float | None = None
         """Of the tool itself, all attempts together; None until it was invoked."""
         self.timed_out = False
+        self.output: ToolOutput | None = None
+        """What the tool returned beside its value, if it did."""
 
     @property
     def started(self) -> bool:
@@ -102,9 +105,14 @@ class Invocation:
             self.duration_ms = before + (time.perf_counter() - self._started) * 1000
         if scope.cancel_called and self._clock() >= deadline:
             # Whatever a tool makes of its cancellation, it did not end within its time.
+            if isinstance(failure, ToolTimeoutError):
+                self.timed_out = True
+                raise failure
             raise self.overran() from failure
         if failure is not None:
             self._fail(failure)
+        if isinstance(value, ToolOutput):
+            self.output, value = value, value.value
         return self.check(value)
 
     def check(self, value: Any) -> JsonValue:
