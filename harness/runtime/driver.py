@@ -34,6 +34,8 @@ from harness.tools.calls import ToolCall
 __all__ = ["Driver"]
 
 
+_LOG_LINE_COST = 16
+"""Bytes that a logged line costs besides its text; ``js/6-console.js`` has it too."""
 _EXHAUSTION = {ScriptMemoryError.__name__, ScriptStackError.__name__}
 
 
@@ -229,9 +231,9 @@ class Driver:
 
     def _checked(self, said: Collected) -> tuple[JsonValue, list[tuple[str, JsonValue]]]:
         """The script's result and the progress it reports, as data. Raises for what the prelude would not have sent."""
-        # As the prelude counts: a line costs one byte more than its text, except the last one, which is cut to fit.
-        self._log_bytes += sum(len(text.encode()) + 1 for _, text, _ in said.logs)
-        if self._log_bytes > self._limits.log_bytes + 1:
+        # As the prelude counts. What the last line costs besides its text may be past the limit, since it is cut to fit.
+        self._log_bytes += sum(len(text.encode()) + _LOG_LINE_COST for _, text, _ in said.logs)
+        if self._log_bytes > self._limits.log_bytes + _LOG_LINE_COST:
             raise WorkerGoneError("the worker logged more than log_bytes", violation=True)
         progress = [(message, read_value(data)) for message, data in said.progress]
         ending, value = said.ending, None

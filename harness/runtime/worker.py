@@ -37,6 +37,8 @@ _KERNEL_CPU_SLACK = 0.05
 
 _NO_LIMIT = 0
 _WAITS = '{"ending":{"state":"wait"}'
+_THREW = "!"
+"""What the prelude answers in place of an exception. ``js/9-bridge.js`` has it too."""
 _WENT_WELL = b'"ending":{"state":"ok"'
 _OVERFLOW = "(function deeper(){deeper()})()"
 
@@ -75,6 +77,10 @@ class Rehearsal:
     def sendall(self, data: bytes, /) -> None:
         """Keep the last answer."""
         self._answer = data
+
+
+class _PreludeThrew(Exception):  # noqa: N818 - an ending, not an error
+    """The engine gave up inside the prelude. What it threw stays there."""
 
 
 class _OutOfTime(Exception):  # noqa: N818 - an ending, not an error
@@ -193,13 +199,13 @@ class VM:
     def _turn(self, operation: str, text: str, script: Any, note: dict[str, Any] | None) -> bytes:
         try:
             self._enter()
-            self._call(operation, text, script)
+            self._operate(operation, text, script)
             self._drain()
             self._enter()
-            collected = self._call("collect", "", None)
+            collected = self._operate("collect", "", None)
         except _OutOfTime:
             return self._answer({"state": "cpu"}, None)
-        except _quickjs.JSException as error:
+        except (_quickjs.JSException, _PreludeThrew) as error:
             # Why the engine stopped is judged by clock and heap, never by what the message says.
             if self._cpu_left() <= 0.001 or time.process_time() >= self._engine_deadline:
                 return self._answer({"state": "cpu"}, None)
@@ -211,6 +217,12 @@ class VM:
         if len(answer) > self._frame_bytes:
             return self._answer({"state": "overflow", "bytes": len(answer)}, None)
         return answer
+
+    def _operate(self, operation: str, text: str, script: Any) -> str:
+        said = self._call(operation, text, script)
+        if said == _THREW:
+            raise _PreludeThrew(f"{operation} threw")
+        return said
 
     def _memory_ran_out(self) -> bool:
         """Whether the process ever held most of what the script may use."""

@@ -2,6 +2,9 @@
 
 const logging = { __proto__: null, left: 0, droppedLines: 0, droppedBytes: 0, indent: 0, timers: null, counts: null };
 
+// Bytes that a line costs besides its text, as it does wherever it is kept: so that empty ones come to an end, too.
+const LINE_COST = 16;
+
 const MOST_DEPTH = 4;
 const MOST_ITEMS = 100;
 // Values that one line shows in all: what refers to the same list many times would be printed as many times.
@@ -119,8 +122,7 @@ const toNumber = (value) => (typeof value === 'number' ? value : typeof value ==
 const log = (level, list) => {
   if (state.ended) return;
   const text = arrayJoin([stringRepeat('  ', logging.indent), wellFormed(format(list))], '');
-  // A line costs one byte more than its text, so that empty ones come to an end, too.
-  const size = utf8Length(text) + 1;
+  const size = utf8Length(text) + LINE_COST;
   if (size <= logging.left && writeLog(level, text)) {
     logging.left -= size;
     return;
@@ -129,7 +131,7 @@ const log = (level, list) => {
   const kept = stringSlice(text, 0, trunc(logging.left / 4));
   logging.left = 0;
   logging.droppedLines++;
-  logging.droppedBytes += size - 1;
+  logging.droppedBytes += size - LINE_COST;
   if (kept !== '' && writeLog(level, wellFormed(kept))) logging.droppedBytes -= utf8Length(kept);
 };
 

@@ -5,9 +5,15 @@
 // The engine throws an InternalError for nothing but memory that ran out and strings longer than it can hold, and no
 // script can make one (see powerless above): whoever has got hold of one, whatever it says by now, has been there.
 // Short of memory for that error object, the engine throws null, as a script may, too: then only trying tells.
-const isOutOfMemory = (error) =>
-  (error === null && memoryIsUsedUp()) ||
-  (typeof error === 'object' && error !== null && isPrototypeOf(InternalErrorPrototype, error));
+const isOutOfMemory = (error) => {
+  if (error === null) return memoryIsUsedUp();
+  try {
+    return typeof error === 'object' && isPrototypeOf(InternalErrorPrototype, error);
+  } catch {
+    // A proxy that does not want to be asked.
+    return false;
+  }
+};
 
 const memoryIsUsedUp = () => {
   try {
@@ -36,8 +42,12 @@ for (const type of [
 
 // The built-in class of an error, by its prototypes: a script cannot make its error look like one of the host's.
 const builtinClass = (error) => {
-  for (let object = getPrototypeOf(error); object !== null; object = getPrototypeOf(object)) {
-    for (let i = 0; i < NATIVE_ERRORS.length; i++) if (NATIVE_ERRORS[i][0] === object) return NATIVE_ERRORS[i][1];
+  try {
+    for (let object = getPrototypeOf(error); object !== null; object = getPrototypeOf(object)) {
+      for (let i = 0; i < NATIVE_ERRORS.length; i++) if (NATIVE_ERRORS[i][0] === object) return NATIVE_ERRORS[i][1];
+    }
+  } catch {
+    // A proxy among them.
   }
   return 'Error';
 };
@@ -70,7 +80,9 @@ const errorText = (error) => {
     } catch {
       text = 'something unprintable';
     }
-    return arrayJoin(['{"kind":"thrown","what":', quoted(shown), ',"text":', quoted(text), '}'], '');
+    // With no memory left the engine may throw what is no value of the language at all.
+    const claims = shown === 'unknown' ? '"memory"' : 'null';
+    return arrayJoin(['{"kind":"thrown","what":', quoted(shown), ',"text":', quoted(text), ',"claims":', claims, '}'], '');
   }
   const origin = weakMapGet(ownErrors, error);
   const stack = isError(error) ? cleanStack(rawStack(error)) : readText(() => error.stack, MOST_MESSAGE);
@@ -107,10 +119,19 @@ const behindText = (error) => {
   return arrayJoin([',"causes":[', arrayJoin(causes, ','), '],"errors":[', arrayJoin(errors, ','), ']'], '');
 };
 
+// What is said of an error that nothing can be found out about, or for whose description no memory is left.
+const UNPRINTABLE = '{"kind":"thrown","what":"object","text":"something unprintable","claims":"memory"}';
+
 const endWithError = (error) => {
   if (state.ended) return;
   state.ended = true;
-  state.ending = arrayJoin(['{"state":"error","error":', errorText(error), '}'], '');
+  let text = UNPRINTABLE;
+  try {
+    text = errorText(error);
+  } catch {
+    // Looking at it ran the script's own code, which threw once more.
+  }
+  state.ending = arrayJoin(['{"state":"error","error":', text, '}'], '');
 };
 
 const endWithValue = (value) => {
@@ -300,7 +321,7 @@ const collect = () => {
 harden();
 const problems = verify();
 
-return (operation, text, script) => {
+const operate = (operation, text, script) => {
   switch (operation) {
     case 'start':
       return start(script, text);
@@ -312,5 +333,17 @@ return (operation, text, script) => {
       return stringify(problems);
     default:
       throw new NativeError('unknown operation');
+  }
+};
+
+// The binding would turn an exception into text by itself, and so run what a script has put into it, outside of every
+// limit. So none gets out: what says that something was thrown is a text of its own.
+const THREW = '!';
+
+return (operation, text, script) => {
+  try {
+    return operate(operation, text, script);
+  } catch {
+    return THREW;
   }
 };
