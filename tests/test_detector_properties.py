@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from itertools import pairwise
 
@@ -141,6 +142,7 @@ def test_what_is_held_back_for_a_tag_or_line_is_bounded(text):
         "${`",
         "// </tool-calls>\n",
         "</tool-calls  ",
+        "'//';</tool-calls>x\n",
     ],
 )
 @pytest.mark.parametrize("start", ["", "<tool-calls>a b\n", "```\n"])
@@ -163,3 +165,42 @@ def test_time_grows_with_the_length(unit, start, size):
     small = min(cost(count) for _ in range(2))
     large = min(cost(4 * count) for _ in range(2))
     assert large <= 10 * small + 0.02
+
+
+def work(text: str) -> int:
+    """Calls of functions that it takes to read a text: the same on every machine."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    detector = Detector()
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        detector.feed(text)
+        detector.finish()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.requirement("DET-007")
+@pytest.mark.parametrize(
+    ("start", "unit", "end"),
+    [
+        ("` ", "<tool-calls>``", "\n"),
+        ("` ", "<tool-calls>``", "`\n"),
+        ("` `` \\` ", "<tool-calls>```", "\n"),
+        ("`\n", "<tool-calls>``\n", "\n\n"),
+        ("``\n", "<tool-calls/>`\n", "\n"),
+        ("``\na", "<tool-calls/>>\n", "\n"),
+        ("", "<tool-calls>", "`\n"),
+    ],
+)
+def test_a_tag_costs_no_more_for_what_stands_ahead(start, unit, end):
+    # All of it within what is looked at ahead; a step that looks at all of it for each tag costs sixteen times as much.
+    few = work(start + unit * 60 + end)
+    many = work(start + unit * 240 + end)
+    assert many <= 5 * few
