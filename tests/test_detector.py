@@ -364,6 +364,14 @@ def test_parsing_is_limited():
     assert extract_scripts(f"<tool-calls>{good}// y</tool-calls>\n") == [f"{good}// y"]
 
 
+@pytest.mark.requirement("DET-021")
+@pytest.mark.parametrize("space", ["", " ", "\n", "\r\n "])
+@pytest.mark.parametrize("size", [None, 1])
+def test_the_line_before_a_tag_does_not_begin_in_the_tag(space, size):
+    assert run(f"<tool-calls>a b '//'; </tool-calls{space}>\n", size)[0][0].kind == "unclosed"
+    assert run(f"<tool-calls id='http://a'>a b </tool-calls{space}>\n", size)[0][0].kind == "block"
+
+
 @pytest.mark.requirement("DET-026", "DET-007")
 @pytest.mark.parametrize(
     "block",
