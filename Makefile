@@ -92,7 +92,7 @@ fuzz: $(READY_FUZZ)
 	@failed=; for target in $(FUZZ_TARGETS); do \
 	  $(BIN)/python -m fuzz run $$target --seconds $(FUZZ_SECONDS) || failed="$$failed $$target"; \
 	done; \
-	[ -z "$$failed" ] || { echo "fuzz: something was found by:$$failed; see tests/vectors/fuzz/ and specs/fuzzing.md" >&2; exit 1; }
+	[ -z "$$failed" ] || { echo "fuzz: failed for$$failed; what was found is in tests/vectors/fuzz/, see specs/fuzzing.md" >&2; exit 1; }
 
 check: lint types test
 

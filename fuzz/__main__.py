@@ -46,8 +46,10 @@ def main() -> None:
 
 def search(name: str, seconds: int) -> None:
     """Search for so many seconds. Does not return: the process ends with a status other than 0 if something was found."""
-    import atheris  # noqa: PLC0415 -- an extra of its own, which replaying does not need
-
+    try:
+        import atheris  # noqa: PLC0415 -- an extra of its own, which replaying does not need
+    except ImportError:
+        sys.exit("atheris is missing: run `make fuzz`, on Linux with a Python that it has wheels for (3.11 to 3.13).")
     with atheris.instrument_imports(include=["harness"]):
         target = importlib.import_module(f"fuzz.{name}")
     findings = FINDINGS / name

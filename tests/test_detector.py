@@ -8,6 +8,7 @@ from harness.detector import Detector, detect, extract_scripts, has_blocks, merg
 from harness.errors import UsageError
 from harness.limits import Limits
 from harness.model import Block, Diagnostic, Ignored, Segment, Text, Unclosed
+from harness.syntax import grammar
 
 SMALL = Limits(held_text=256)
 
@@ -361,6 +362,85 @@ def test_parsing_is_limited():
     assert run(text(300))[0][0].kind == "unclosed"
     good = "// x\n" * 60_000
     assert extract_scripts(f"<tool-calls>{good}// y</tool-calls>\n") == [f"{good}// y"]
+
+
+@pytest.mark.requirement("DET-021")
+@pytest.mark.parametrize("space", ["", " ", "\n", "\r\n "])
+@pytest.mark.parametrize("size", [None, 1])
+def test_the_line_before_a_tag_does_not_begin_in_the_tag(space, size):
+    assert run(f"<tool-calls>a b '//'; </tool-calls{space}>\n", size)[0][0].kind == "unclosed"
+    assert run(f"<tool-calls id='http://a'>a b </tool-calls{space}>\n", size)[0][0].kind == "block"
+
+
+@pytest.mark.requirement("DET-026", "DET-007")
+@pytest.mark.parametrize(
+    "block",
+    [
+        "<tool-calls>a b\n" + "// </tool-calls>\n" * 80 + "</tool-calls>\n",
+        "<tool-calls>" + "!>" * 40 + "//</tool-calls>\n</tool-calls>\n",
+        "<tool-calls>a b\n" + "'//';</tool-calls>x\n" * 60 + "\n</tool-calls>\n",
+        "<tool-calls>a" + "/a" * 300 + "//</tool-calls>\n",
+        "<tool-calls>//</tool-calls>\n",
+    ],
+    ids=["comments", "errors", "marks", "slashes", "tiny"],
+)
+def test_parsing_is_limited_for_all_blocks_together(monkeypatch, block):
+    parse_within, used = grammar.parse_within, []
+
+    def counted(data, steps, **options):
+        tree, left = parse_within(data, steps, **options)
+        used.append(steps - left)
+        return tree, left
+
+    monkeypatch.setattr(grammar, "parse_within", counted)
+    text = block * (60_000 // len(block))
+    run(text)
+    # What is free, what the text earned, and one step too far.
+    assert sum(used) <= 500 + 0.08 * len(text) + 1
+    assert 2 * len(used) <= 500 + 0.08 * len(text)
+
+
+@pytest.mark.requirement("DET-026")
+def test_what_one_block_used_up_the_next_one_earns_again():
+    hostile = "<tool-calls>" + "!>" * 400 + "\n" + "// </tool-calls>\n" * 40 + "</tool-calls>\n"
+    good = "<tool-calls>" + "f(1)\n" * 4_000 + "// </tool-calls>\n"
+    assert [source[:4] for source in scripts(hostile * 4 + good)] == ["!>!>"] * 4 + ["f(1)"]
+
+
+@pytest.mark.requirement("DET-029")
+@pytest.mark.parametrize(
+    ("script", "what", "place", "begins"),
+    [
+        ("return <div>hello</div></tool-calls>", "regular expression", (2, 24), (2, 19)),
+        ("x = `a\nb\n</tool-calls>", "template literal", (4, 1), (2, 5)),
+        ("`${a} b </tool-calls>", "template literal", (2, 9), (2, 5)),
+        ("f('</tool-calls>", "string", (2, 4), (2, 3)),
+        ("/* a\n * </tool-calls>", "comment", (3, 4), (2, 1)),
+        ("/[/</tool-calls>", "regular expression", (2, 4), (2, 1)),
+        ("// </tool-calls> x\n'</tool-calls>'", "string", (3, 2), (3, 1)),
+        ("a < </tool-calls x</tool-calls>", "regular expression", (2, 19), (2, 6)),
+    ],
+)
+def test_it_is_said_what_hides_the_closing_tag(script, what, place, begins):
+    text = f"é<tool-calls>\n{script}\n"
+    found(text)
+    *_, notice, unclosed = run(text)[1]
+    assert (notice.code, unclosed.code) == ("closing_tag_in_literal", "unclosed_block")
+    assert (notice.line, notice.column) == place
+    details = notice.details
+    assert (details["literal"], details["from_line"], details["from_column"]) == (what, *begins)
+    assert what in notice.message
+    assert ("JSX" in notice.message) is (what == "regular expression")
+    assert run(text, 1)[1] == run(text)[1]
+
+
+@pytest.mark.requirement("DET-029")
+@pytest.mark.parametrize(
+    "script",
+    ["1", "'a", "// </tool-calls> x", "</tool-calls", "'</tool-calls>'</tool-calls>", "(" * 10_001 + "</tool-calls>"],
+)
+def test_nothing_is_said_where_no_literal_hides_one(script):
+    assert "closing_tag_in_literal" not in codes(f"<tool-calls>{script}")
 
 
 @pytest.mark.requirement("DET-027")

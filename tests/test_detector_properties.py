@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.detection import ahead
 from harness.detection.position import Cursor
-from harness.detector import Detector, merge_text
+from harness.detector import Detector, detect, merge_text
 from harness.limits import Limits
 from harness.model import Block, Diagnostic, Segment
 
@@ -141,6 +145,7 @@ def test_what_is_held_back_for_a_tag_or_line_is_bounded(text):
         "${`",
         "// </tool-calls>\n",
         "</tool-calls  ",
+        "'//';</tool-calls>x\n",
     ],
 )
 @pytest.mark.parametrize("start", ["", "<tool-calls>a b\n", "```\n"])
@@ -163,3 +168,99 @@ def test_time_grows_with_the_length(unit, start, size):
     small = min(cost(count) for _ in range(2))
     large = min(cost(4 * count) for _ in range(2))
     assert large <= 10 * small + 0.02
+
+
+def work(text: str) -> int:
+    """Calls of functions that it takes to read a text: the same on every machine."""
+    count = 0
+
+    def note(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    detector = Detector()
+    before = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        detector.feed(text)
+        detector.finish()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+@pytest.mark.requirement("DET-007")
+@pytest.mark.parametrize(
+    ("start", "unit", "end"),
+    [
+        ("` ", "<tool-calls>``", "\n"),
+        ("` ", "<tool-calls>``", "`\n"),
+        ("` `` \\` ", "<tool-calls>```", "\n"),
+        ("`\n", "<tool-calls>``\n", "\n\n"),
+        ("``\n", "<tool-calls/>`\n", "\n"),
+        ("``\na", "<tool-calls/>>\n", "\n"),
+        ("", "<tool-calls>", "`\n"),
+    ],
+)
+def test_a_tag_costs_no_more_for_what_stands_ahead(start, unit, end):
+    # All of it within what is looked at ahead; a step that looks at all of it for each tag costs sixteen times as much.
+    few = work(start + unit * 60 + end)
+    many = work(start + unit * 240 + end)
+    assert many <= 5 * few
+
+
+# ── what stands ahead ────────────────────────────────────────────────────────────────────────────────────────────────
+
+AHEAD = st.lists(st.sampled_from(["`", "``", "```", "a", "\n", "\r", " ", ">", "\n\n", "\r\n> \n"]), max_size=30).map(
+    "".join
+)
+
+
+def windows(text: str, places: list[int], length: int) -> Iterator[tuple[str, int, int, int]]:
+    """What is asked about as a window moves over the text: the text in hand, its offset, and from where to where."""
+    base = 0
+    for place in sorted(place % (len(text) + 1) for place in places):
+        base = max(base, place - place % 3)
+        yield text[base:], base, place - base, min(len(text) - base, place - base + length)
+
+
+@pytest.mark.requirement("DET-032")
+@given(AHEAD, st.lists(st.integers(0, 60), max_size=8), st.integers(1, 20))
+def test_runs_of_backticks_ahead_are_those_that_are_there(text, places, length):
+    runs = ahead.Runs()
+    for window, base, start, end in windows(text, places, length):
+        if start and window[start - 1] == "`":
+            continue  # nobody asks in the middle of a run
+        cut = base + end < len(text)
+        reached = window[start:end].rstrip("`") if cut else window[start:end]
+        whole = {len(run) for run in re.findall("`+", reached)}
+        assert {size for size in range(1, 61) if runs.has(size, window, base, start, end, cut=cut)} == whole
+
+
+@pytest.mark.requirement("DET-033")
+@given(AHEAD, st.lists(st.integers(0, 60), max_size=8), st.integers(1, 20))
+def test_the_blank_line_ahead_is_the_next_one(text, places, length):
+    blank = ahead.BlankLine()
+    for window, base, start, end in windows(text, places, length):
+        found = re.compile(r"(?:\r\n|\r|\n)[ \t>]*[\r\n]").search(window, start, end)
+        got = blank.find(window, base, start, end)
+        assert got == (found.start() if found else -1)
+
+
+@pytest.mark.requirement("DET-007")
+def test_what_is_ahead_is_looked_at_once(monkeypatch):
+    looked: list[int] = []
+
+    class Pattern:
+        def __init__(self, pattern: re.Pattern[str]) -> None:
+            self._pattern = pattern
+
+        def search(self, text: str, at: int, end: int) -> re.Match[str] | None:
+            looked.append(end - at)
+            return self._pattern.search(text, at, end)
+
+    monkeypatch.setattr(ahead, "_BLANK_LINE", Pattern(ahead._BLANK_LINE))
+    text = "``\n" + "<tool-calls/>`\n" * 1_000 + "\n\n"
+    detect(text)
+    assert len(looked) > 100
+    assert sum(looked) <= 2 * len(text)

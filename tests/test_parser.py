@@ -166,6 +166,16 @@ def test_what_only_looks_like_an_html_comment_is_not_refused(source):
     assert codes(parse(source)) == []
 
 
+@pytest.mark.requirement("PAR-008")
+@pytest.mark.parametrize("before", ["", "\n", " \r\n\t"])
+def test_a_hashbang_line_is_refused(before):
+    error = refusal(f"{before}#!/usr/bin/env node\n1")
+    assert type(error) is ScriptSyntaxError
+    assert "`#!`" in error.message
+    assert (error.line, error.column) == (1 + before.count("\n"), 1 + len(before.rpartition("\n")[2]))
+    assert codes(parse("'#!'; /#!/; // #!\n1")) == []
+
+
 # ── what is never available ──────────────────────────────────────────────────────────────────────────────────────────
 
 BANNED = [
@@ -330,6 +340,12 @@ UNKNOWN = [
     ("tools.fs()", "fs", ["fs.read", "fs.write"], 1),
     ("tools.constructor('x')", "constructor", [], 1),
     ("tools.search.foo()", "search.foo", ["search"], 1),
+    ("new tools.serch()", "serch", ["search"], 5),
+    ("new (tools.serch)({})", "serch", ["search"], 6),
+    ("new tools['serch']", "serch", ["search"], 5),
+    ("const A = tools.serch; new A()", "serch", ["search"], 28),
+    ("new (tools.serch())()", "serch", ["search"], 6),
+    ("new (class { x = tools.serch() })", "serch", ["search"], 18),
     ("tools.$search('x')", "$search", ["search"], 1),
     ("const {serch} = tools; serch()", "serch", ["search"], 24),
     ("const {serch: s} = tools; s()", "serch", ["search"], 27),

@@ -141,6 +141,29 @@ def test_typescript_is_refused_for_now():
     assert attributes('<tool-calls lang="js">').lang == "js"
 
 
+@pytest.mark.requirement("PAR-013")
+@pytest.mark.parametrize(
+    ("attribute", "says"),
+    [
+        ('lang="JS"', 'Write `lang="js"`'),
+        ('lang=" js "', 'Write `lang="js"`'),
+        ('lang="TS"', 'Write `lang="ts"`'),
+        ('lang="python"', "leave out `lang`"),
+        ('lang=""', "leave out `lang`"),
+        (f'lang="{"x" * 500}"', "x" * 40 + "…"),
+        ('id=""', "leave it out"),
+        (f'id="{"x" * 129}"', "129 characters and may have 128"),
+    ],
+)
+def test_a_wrong_value_of_an_attribute_is_told_in_plain_words(attribute, says):
+    error = tag_refusal(f"<tool-calls {attribute}>")
+    assert says in error.message
+    assert "Input should" not in error.message
+    assert "String should" not in error.message
+    assert len(error.message) < 250
+    assert error.details["attribute"] == attribute.partition("=")[0]
+
+
 # ── syntax errors ────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

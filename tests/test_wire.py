@@ -9,12 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from harness import Harness, Outcome, tool
 from harness.limits import Limits
 from harness.runtime import wire
 from harness.runtime.adapter import Death, PoolStatus, Worker, WorkerGoneError
+from harness.runtime.clock import Timers
 from harness.runtime.link import FrameLink
 from harness.runtime.turns import Turn
 
@@ -263,7 +265,52 @@ BODIES = {
     "tool's name without end": turn(ending=WAITS, calls=[issued(1, tool="x" * 1_001)]),
 }
 
+THROWN = {"kind": "error", "class": "TypeError", "name": "TypeError", "message": "no", "stack": ""}
+
+
+def thrown(**changes: Any) -> bytes:
+    return turn(ending={"state": "error", "error": {**THROWN, **changes}})
+
+
+def noted(**changes: Any) -> bytes:
+    note = {"cpu": 0.001, "heap": 1, "evidence": None, "worker": {"state": "cpu"}, "turn": None}
+    return raw(json.dumps({**note, **changes}).encode())
+
+
+# What the outcome could not carry, or nobody could make sense of.
+UNCARRIED = {
+    "more time than there is": replaced(b"0.001", b"1e308"),
+    "a heap beyond a double": replaced(b'"heap": 1', b'"heap": 9007199254740992'),
+    "lines beyond a double": turn(dropped={"log_lines": 10**30, "log_bytes": 0, "progress": 0}),
+    "bytes beyond a double": noted(worker={"state": "overflow", "bytes": 10**30}),
+    "bytes below zero": noted(worker={"state": "overflow", "bytes": -1}),
+    "ok with an error": turn(ending={"state": "ok", "error": THROWN}),
+    "error with a value": turn(ending={"state": "error", "value": "1"}),
+    "stuck with a value": turn(ending={"state": "stuck", "value": "1"}),
+    "waits with a value": turn(ending={"state": "wait", "value": "1"}, calls=[issued(1)]),
+    "a failure with a turn": noted(turn=collected()),
+    "neither failure nor turn": noted(worker=None),
+    "an inexact value": turn(ending={"state": "ok", "value": "[9007199254740993]"}),
+    "an infinite value": turn(ending={"state": "ok", "value": '{"a":-1e999}'}),
+    "inexact progress": turn(progress=[["x", "9007199254740993"]]),
+    "a long message": thrown(message="x" * 4_001),
+    "a long text": thrown(kind="thrown", text="x" * 4_001),
+    "a long name": thrown(name="x" * 1_001),
+    "a long cause": thrown(causes=["x" * 301]),
+    "many causes": thrown(causes=["x"] * 6),
+    "many replaced": turn(ending={"state": "ok", "value": "1", "replaced": ["$"] * 21}),
+    "a long objection": noted(worker={"state": "syntax", "message": "x" * 4_001}),
+}
+
 IDS = {
+    "an error of a call never issued": thrown(call=1),
+    "an error of a later call": turn(ending={"state": "error", "error": {**THROWN, "call": 2}}, calls=[issued(1)]),
+    "looked at what it never issued": turn(looked_at=1),
+    "left behind what it never issued": turn(left_behind=[{"call": 1, "awaited": False, "rejection_lost": True}]),
+    "waits for nothing": turn(ending=WAITS),
+    "waits for an aborted call": turn(ending=WAITS, calls=[issued(1, aborted=True)]),
+    "waits for a cancelled call": turn(ending=WAITS, calls=[issued(1)], cancelled=[1]),
+    "waits for a cleared timer": turn(ending=WAITS, timers=[{"id": 1, "ms": 5}], cleared=[1]),
     "call 0": turn(ending=WAITS, calls=[issued(0)]),
     "call 2 first": turn(ending=WAITS, calls=[issued(2)]),
     "call 1 twice": turn(ending=WAITS, calls=[issued(1), issued(1)]),
@@ -314,6 +361,70 @@ async def test_bodies_that_cannot_be(answer):
     outcome, pool = await converse(answer)
     violation(outcome, pool)
     assert CALLED == []
+
+
+@pytest.mark.requirement("WIRE-007", "WIRE-005")
+@pytest.mark.parametrize("answer", UNCARRIED.values(), ids=UNCARRIED)
+async def test_what_an_outcome_cannot_carry(answer):
+    outcome, pool = await converse(answer)
+    violation(outcome, pool)
+    outcome.content_hash()
+
+
+@pytest.mark.requirement("WIRE-007")
+@pytest.mark.parametrize("digits", [10, 400])
+async def test_a_place_that_cannot_be_is_no_place(digits):
+    outcome, _ = await converse(thrown(stack=f"    at f (<script>:{'9' * digits}:1)\n    at g (<script>:1:٣)"))
+    error = outcome.executions[0].error
+    assert error is not None
+    assert (error.type, error.line, error.stack) == ("TypeError", None, None)
+    outcome.content_hash()
+
+
+@pytest.mark.requirement("WIRE-007")
+async def test_names_as_long_as_a_script_likes_are_cut_in_messages():
+    outcome, _ = await converse(thrown(kind="lost", path="$." + "x" * 10_000, what="a BigInt"))
+    error = outcome.executions[0].error
+    assert error is not None
+    assert error.type == "SerializationError"
+    assert "… (9,602 characters cut)" in error.message
+    assert len(error.message) < 600
+
+
+@pytest.mark.requirement("WIRE-006")
+def test_timers_that_are_set_and_cleared_take_no_memory():
+    timers = Timers()
+    timers.add(1, 5)
+    for timer in range(2, 10_000):
+        timers.add(timer, 1 << 31)
+        assert timers.discard(timer)
+    assert len(timers) == 1
+    assert len(timers._heap) < 300
+    assert timers.take_due(5) == [(5, 1)]
+    assert timers.next_due() is None
+
+
+@pytest.mark.requirement("WIRE-008", "WIRE-001")
+@pytest.mark.parametrize("size", [1, 2, 7, 100_000])
+async def test_frames_are_read_whole_however_they_arrive(size):
+    bodies = [b"", b"x", b"y" * 300, bytes(range(256)), b"z" * 995]
+    stream = b"".join(raw(body) for body in bodies)
+    ours, theirs = socket.socketpair()
+    link = FrameLink(ours, frame_bytes=1_000)
+
+    async def speak() -> None:
+        for at in range(0, len(stream), size):
+            theirs.sendall(stream[at : at + size])
+            await anyio.lowlevel.checkpoint()
+        theirs.close()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(speak)
+        assert [await link.receive() for _ in bodies] == [(wire.TURN, body) for body in bodies]
+        with pytest.raises(WorkerGoneError, match="closed its socket") as caught:
+            await link.receive()
+    assert not caught.value.violation
+    link.close()
 
 
 @pytest.mark.requirement("WIRE-004", "WIRE-005")
@@ -468,7 +579,7 @@ async def test_a_worker_that_only_ever_begins_a_frame_is_ended_by_the_wall_clock
 @pytest.mark.requirement("RUN-023")
 @pytest.mark.parametrize("state", ["cpu", "memory", "engine", "overflow"])
 async def test_what_the_worker_says_of_itself_is_an_ending(state):
-    note = {"state": state, "text": "x" * 500, "bytes": 7}
+    note = {"state": state, "text": "x" * 4_000, "bytes": 7}
     body = json.dumps({"cpu": 1.0, "heap": None, "evidence": None, "worker": note, "turn": None}).encode()
     outcome, pool = await converse(raw(body))
     error = outcome.executions[0].error

@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Evidence", "may_end_in_comment"]
 
-# The work of parsing is counted in the grammar's steps, each of some 20 microseconds. A correct script takes 14 to 40 of
-# them for each 1,000 characters. Behind an error each takes up to 30 times as long.
+# The work of parsing is counted in the grammar's steps, each of some 15 microseconds. A correct script takes 14 to 70 of
+# them for each 1,000 characters.
 _FREE_STEPS = 500
-_STEPS_PER_CHARACTER = 0.05
-_ERROR_PRICE = 25
+_FEW_STEPS = 10
+_STEPS_PER_CHARACTER = 0.08
 _LEAST_STEPS = 2
 _LEAST_STEPS_PER_CHARACTER = 0.01
 """What a parse counts at least, for what it takes besides: joining and encoding the text."""
+_ERROR_PRICE = 4
+_STEPS_FOR_AN_ERROR = 80
+"""A script that does not parse counts so many times its steps, and so many more: trying to repair it takes that long."""
 _SLASHES_PER_STEP = 4
 _MARK = re.compile(rb"//|<!--|-->")
 _MARKS = ("//", "<!--", "-->")
@@ -90,9 +93,12 @@ class Evidence:
         start, end = unwrap(content)
         # To tree-sitter a lone `\r` ends no statement, to the engine it does.
         data = content[start:end].encode("utf-8", "replace").replace(b"\r", b"\n")
-        tree, left = parse_within(data, self._steps, error_price=_ERROR_PRICE)
-        self._steps = min(left, self._steps - _least(len(content)))
-        return data, None if tree is None or tree.root_node.has_error else tree
+        # No correct script takes more than it earned.
+        most = min(self._steps, _FEW_STEPS + len(content) * _STEPS_PER_CHARACTER)
+        tree, left = parse_within(data, most, correct=True)
+        used = max(most - left, _least(len(content)))
+        self._steps -= used if tree is not None else used * _ERROR_PRICE + _STEPS_FOR_AN_ERROR
+        return data, tree
 
 
 def _least(length: int) -> float:

@@ -38,26 +38,30 @@ def parse_javascript(data: bytes) -> tree_sitter.Tree | TooTangled:
     return TooTangled(first_error(beginning.root_node) or 0)
 
 
-def parse_within(data: bytes, steps: float, *, error_price: int = 1) -> tuple[tree_sitter.Tree | None, float]:
+def parse_within(data: bytes, steps: float, *, correct: bool = False) -> tuple[tree_sitter.Tree | None, float]:
     """The syntax tree of a source in UTF-8, if it takes no more than so many steps, and how many are left (below zero
-    if it would have taken more). A step behind an error counts ``error_price`` times.
+    if it would have taken more). With ``correct`` there is none for a source with an error either: nothing is repaired,
+    which is what costs most.
     """
     parser = tree_sitter.Parser(_LANGUAGE)
+    stopped = False
 
     def read(offset: int, _point: object) -> bytes:
         return data[offset : offset + _CHUNK]
 
     def stop(_offset: int, has_error: bool) -> bool:
-        nonlocal steps
-        steps -= error_price if has_error else 1
-        return steps < 0
+        nonlocal steps, stopped
+        steps -= 1
+        stopped = steps < 0 or (correct and has_error)
+        return stopped
 
     try:
-        return parser.parse(read, progress_callback=stop), steps
+        tree = parser.parse(read, progress_callback=stop)
     except ValueError:
-        if steps >= 0:
+        if not stopped:
             raise
-    return None, steps
+        return None, steps
+    return None if correct and tree.root_node.has_error else tree, steps
 
 
 def first_error(root: tree_sitter.Node) -> int | None:
