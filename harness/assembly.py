@@ -19,6 +19,7 @@ from harness.model import (
 )
 from harness.runtime.job import Result
 from harness.tools.facade import CallFacade
+from harness.tools.names import BUILT_IN
 
 __all__ = ["assemble"]
 
@@ -88,7 +89,11 @@ def _plan(result: Result, records: tuple[CallRecord, ...], calls: CallFacade | N
 
 def _with_applied(error: ErrorInfo, records: tuple[CallRecord, ...]) -> ErrorInfo:
     """A script that failed says which of its calls took effect all the same, or may have."""
-    applied: list[int] = [record.seq for record in records if record.status in _APPLIED and not _was_answered(record)]
+    applied: list[int] = [
+        record.seq
+        for record in records
+        if record.status in _APPLIED and record.tool not in BUILT_IN and not _was_answered(record)
+    ]
     if not applied:
         return error
     return error.model_copy(update={"details": {**error.details, "applied_calls": applied}})

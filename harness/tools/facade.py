@@ -25,6 +25,7 @@ from harness.tools.budget import CallBudget
 from harness.tools.calls import CallObserver, Settled, ToolCall
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
+from harness.tools.names import BUILT_IN
 from harness.tools.registry import ToolRegistry
 from harness.tools.samples import sample
 from harness.tools.tool import Tool, ToolContext
@@ -184,7 +185,7 @@ class CallFacade:
         if entry.refusal is not None:
             raise entry.refusal
         invocation = cast("Invocation", entry.invocation)
-        if self._dry_run:
+        if self._is_planned(entry.call):
             return _made_up(entry, invocation)
         if entry.needs_approval:
             entry.ruling = ruling = await self._ask(entry, invocation.tool)
@@ -202,6 +203,10 @@ class CallFacade:
         if self._observer is not None:
             await self._observer.started(entry.call, entry.request)
         return invocation.encode(await invocation.run(entry.prepared, entry.scope))
+
+    def _is_planned(self, call: ToolCall) -> bool:
+        """Whether the call is not made. What `tools` answers by itself is no plan: it is the same in the real run."""
+        return self._dry_run and call.tool not in BUILT_IN
 
     async def _ask(self, entry: Entry, tool: Tool) -> Ruling:
         entry.request = request = ApprovalRequest(
@@ -233,7 +238,7 @@ class CallFacade:
         if error is not None:
             status = entry.failed_status(error)
         else:
-            status = CallStatus.PLANNED if self._dry_run else CallStatus.OK
+            status = CallStatus.PLANNED if self._is_planned(entry.call) else CallStatus.OK
         record = entry.record(status, error, self._redactor)
         settled = Settled(
             call_id=entry.call.id,

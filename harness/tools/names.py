@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from harness.errors import ToolNotFoundError, UsageError
 from harness.redaction import visible
 
-__all__ = ["MAX_NAME", "RESERVED", "check_name", "namespaces", "not_found", "suggest"]
+__all__ = ["BUILT_IN", "MAX_NAME", "RESERVED", "check_name", "namespaces", "not_found", "suggest"]
 
 MAX_NAME = 64
+BUILT_IN = frozenset({"$describe", "$search"})
+"""What `tools` offers by itself: calls that answer from the registry and change nothing."""
 _NAME = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*(?:\.[A-Za-z_$][A-Za-z0-9_$]*)*\Z")
 
 RESERVED = frozenset(

@@ -1,4 +1,4 @@
-"""What ``harness tools`` shows."""
+"""Tools as Markdown, for people."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["tools_markdown"]
+from harness.declarations.names import call_form
+
+__all__ = ["markdown"]
 
 
-def tools_markdown(described: Sequence[Mapping[str, Any]]) -> str:
-    """Tools, as ``ToolRegistry.describe`` gives them, as Markdown for people."""
+def markdown(described: Sequence[Mapping[str, Any]]) -> str:
+    """Tools, given as `Tool.describe` describes them, in their order."""
     return "\n".join(line for tool in described for line in _tool(tool)) + "\n"
 
 
@@ -19,8 +21,7 @@ def _tool(tool: Mapping[str, Any]) -> Iterator[str]:
     properties: Mapping[str, Any] = parameters.get("properties", {})
     required = parameters.get("required", [])
     definitions = parameters.get("$defs", {})
-    names = ", ".join(name if name in required else f"{name}?" for name in properties)
-    yield f"## tools.{tool['name']}({'{' + names + '}' if names else ''})"
+    yield f"## {call_form(tool['name'], parameters)}"
     yield ""
     if tool["description"]:
         yield from (tool["description"].strip(), "")
