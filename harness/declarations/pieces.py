@@ -72,7 +72,7 @@ def join(texts: list[str], operator: str) -> str:
     return "\n".join(lines)
 
 
-def value_type(value: Any, depth: int = 0) -> Piece:
+def value_type(value: Any, depth: int = 0) -> Piece:  # noqa: PLR0911 - one for each kind of value
     """The type of exactly one JSON value; what is nested deeper than 20 levels is ``any``."""
     if depth > _MAX_DEPTH:
         return ANY
@@ -93,5 +93,7 @@ def value_type(value: Any, depth: int = 0) -> Piece:
     if isinstance(value, dict) and not value:
         return EMPTY
     if isinstance(value, dict):
-        return Piece(f"{{ {'; '.join(f'{literal(key)}: {value_type(item, depth + 1).text}' for key, item in value.items())} }}")
+        return Piece(
+            f"{{ {'; '.join(f'{literal(key)}: {value_type(item, depth + 1).text}' for key, item in value.items())} }}"
+        )
     return ANY

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,8 +11,10 @@ from urllib.parse import unquote
 
 __all__ = ["Document"]
 
+_TABLES = ("$defs", "definitions")
+_MOST_BEHIND = 200
 # Keywords whose values are data, where a `$ref` is none, and definitions, which count where something refers to them.
-_NOT_FOLLOWED = frozenset({"const", "enum", "default", "examples", "$defs", "definitions"})
+_NOT_FOLLOWED = frozenset({"const", "enum", "default", "examples", *_TABLES})
 # Keywords whose values are schemas by names of the author's own, `default` among them.
 _BY_NAME = ("properties", "patternProperties", "dependentSchemas")
 
@@ -22,6 +26,7 @@ class Document:
         self.root = root
         self._owner = owner
         self._prints: dict[str, str] = {}
+        self._parts: dict[str, tuple[str, list[str]]] = {}
 
     def find(self, reference: object) -> Any:
         """The schema that a reference points at; None if it points nowhere in this document."""
@@ -46,31 +51,46 @@ class Document:
         return steps[-1] if not steps[-1].isdecimal() else f"{self._owner}_{'_'.join(steps)}"
 
     def fingerprint(self, reference: str) -> str:
-        """A text that two references share exactly if they have one name and all that is behind them is equal."""
+        """A text that two references share only if they have one name and all that is behind them is equal."""
         known = self._prints.get(reference)
         if known is None:
-            start = self.find(reference)
-            closure: dict[str, Any] = {}
-            pending = list(_references(start))
-            while pending:
+            closure: dict[str, str] = {}
+            pending = list(self._part(reference)[1])
+            while pending and len(closure) <= _MOST_BEHIND:
                 at = pending.pop()
                 if at not in closure:
-                    found = self.find(at)
-                    closure[at] = _without_definitions(found)
-                    pending.extend(_references(found))
-            try:
-                known = json.dumps([self.name_of(reference), _without_definitions(start), closure], sort_keys=True)
-            except RecursionError:
-                known = f"{self._owner}{reference}"  # too deep to be compared: shared with no other tool
-            self._prints[reference] = known
+                    closure[at], further = self._part(at)
+                    pending.extend(further)
+            behind: Any = sorted(closure.items())
+            if pending:
+                # Comparing each with all behind it would take too long: here only equal tables have equal members.
+                behind = [reference, self._everything]
+            self._prints[reference] = known = self._digest([self.name_of(reference), self._part(reference)[0], behind])
         return known
 
+    def _part(self, reference: str) -> tuple[str, list[str]]:
+        """What stands at a reference, as a digest, and the references in it."""
+        known = self._parts.get(reference)
+        if known is None:
+            found = self.find(reference)
+            # A whole schema and the same one among the definitions of another differ in nothing but those.
+            own = (
+                {key: value for key, value in found.items() if key not in _TABLES}
+                if isinstance(found, Mapping)
+                else found
+            )
+            self._parts[reference] = known = (self._digest(own), list(_references(found)))
+        return known
 
-def _without_definitions(schema: Any) -> Any:
-    # A whole schema and the same one among the definitions of another differ in nothing else.
-    if not isinstance(schema, Mapping):
-        return schema
-    return {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
+    @functools.cached_property
+    def _everything(self) -> str:
+        return self._digest([self.root.get(table) for table in _TABLES])
+
+    def _digest(self, value: Any) -> str:
+        try:
+            return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+        except RecursionError:
+            return f"{self._owner} {id(value)}"  # too deep to be compared: equal to nothing else
 
 
 def _steps(reference: str) -> list[str]:

@@ -18,7 +18,8 @@ from harness.declarations.names import call_form
 
 __all__ = ["ToolIndex", "first_sentence", "summary"]
 
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\W\dA-Za-z_]+")
+_WORD = re.compile(r"[^\W\d_]+|[0-9]+")
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _WEIGHTS = {"name": 8.0, "tags": 4.0, "parameters": 2.0, "description": 1.0, "notes": 0.5}
 _PREFIX = 0.5
 """What a word counts that only begins with the query's word."""
@@ -33,7 +34,7 @@ _MAX_SUMMARY = 160
 
 def words(text: str) -> list[str]:
     """The words of a text or a name: ``listOpenOrders`` → ``list``, ``open``, ``order``."""
-    return [_stem(word.casefold()) for word in _WORD.findall(text)]
+    return [_stem(part.casefold()) for word in _WORD.findall(text) for part in _CAMEL.split(word)]
 
 
 def _stem(word: str) -> str:

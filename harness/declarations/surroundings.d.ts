@@ -100,7 +100,7 @@ declare const console: Console;
 // ── timers and cancellation ─────────────────────────────────────────────────────────────────────────────────────────
 
 /** Milliseconds on the execution's clock. A timer still set when the script ends never fires. */
-declare function setTimeout<A extends any[]>(callback: (...args: A) => void, ms?: number, ...args: A): number;
+declare function setTimeout(callback: (...args: any[]) => void, ms?: number, ...args: any[]): number;
 declare function clearTimeout(id: number | undefined): void;
 declare function queueMicrotask(callback: () => void): void;
 
@@ -150,7 +150,7 @@ declare class TextDecoder {
   readonly encoding: "utf-8";
   readonly fatal: boolean;
   readonly ignoreBOM: boolean;
-  decode(input?: ArrayBuffer | ArrayBufferView): string;
+  decode(input?: ArrayBufferLike | ArrayBufferView): string;
 }
 /** Base64 to a string with one character for each byte. */
 declare function atob(text: string): string;

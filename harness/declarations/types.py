@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from harness.declarations.merging import merged
-from harness.declarations.names import literal, member, type_name
+from harness.declarations.names import member, type_name
 from harness.declarations.notes import comment, documentation, indent, tags
 from harness.declarations.pieces import ANY, EMPTY, NEVER, Piece, intersection, listed, union, value_type
 from harness.declarations.references import Document
@@ -136,13 +136,11 @@ class SchemaTypes:
         return Piece(f"{piece.text} {comment(notes)}", max(piece.level, 1)) if notes else piece
 
     def _dispatch(self, schema: Mapping[str, Any], alias: str | None, *, bare: bool) -> Piece:
-        if "const" in schema:
-            return value_type(schema["const"])
-        if isinstance(schema.get("enum"), list):
-            return union(value_type(value) for value in schema["enum"])
+        if "const" in schema or isinstance(schema.get("enum"), list):
+            return union(value_type(value) for value in ([schema["const"]] if "const" in schema else schema["enum"]))
         for keyword in ("$ref", "allOf", *_CHOICES):
             if keyword in schema:
-                rest = {key: value for key, value in schema.items() if key != keyword and key != "discriminator"}
+                rest = {key: value for key, value in schema.items() if key not in (keyword, "discriminator")}
                 return self._combined(keyword, schema, rest, alias, bare=bare)
         kind = schema.get("type")
         if isinstance(kind, list):
@@ -219,9 +217,7 @@ class SchemaTypes:
         least = _count(schema.get("minItems"), 0)
         pieces = [self._type(item, None) for item in first]
         most = _count(schema.get("maxItems"), len(pieces) + 1)
-        texts = [
-            piece.text if at < least else f"{piece.within(0)}?" for at, piece in enumerate(pieces) if at < most
-        ]
+        texts = [piece.text if at < least else f"{piece.within(0)}?" for at, piece in enumerate(pieces) if at < most]
         if most > len(pieces) and items is not False:
             texts.append(f"...{listed(self._type(items, None)).text}")
         return Piece(f"[{', '.join(texts)}]")
@@ -286,7 +282,7 @@ def _description(schema: Any) -> str:
 def _own_tags(schema: Mapping[str, Any]) -> list[str]:
     """What is to be said of a schema itself, without what its type shows."""
     hidden: list[str] = []
-    first = schema.get("prefixItems")
+    first = schema.get("prefixItems", schema.get("items"))
     if isinstance(first, list):
         # A tuple shows how many there are, up to its own length.
         hidden += [key for key in ("minItems", "maxItems") if _count(schema.get(key), 0) <= len(first)]

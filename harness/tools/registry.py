@@ -108,9 +108,9 @@ class ToolRegistry:
         return suggest(name, self._tools)
 
     @overload
-    def describe(self, format: Literal["ts", "markdown"] = "ts") -> str: ...  # noqa: A002 - the name of the option
+    def describe(self, format: Literal["ts", "markdown"] = "ts") -> str: ...
     @overload
-    def describe(self, format: Literal["json"]) -> list[dict[str, Any]]: ...  # noqa: A002
+    def describe(self, format: Literal["json"]) -> list[dict[str, Any]]: ...
     def describe(self, format: Literal["ts", "json", "markdown"] = "ts") -> str | list[dict[str, Any]]:  # noqa: A002
         """All tools, in the order they were registered.
 
