@@ -241,6 +241,20 @@ def test_equal_definitions_are_one_type_and_different_ones_are_two():
         assert f"  {name}(args?: {{ [key: string]: never }}, options?: CallOptions): Promise<{result}>;" in text
 
 
+@pytest.mark.requirement("DECL-004")
+def test_definitions_differ_if_something_far_behind_them_does():
+    def returning(name: str, last: str, count: int = 3) -> dict[str, Any]:
+        chain: dict[str, Any] = {
+            f"N{at}": {"type": "object", "properties": {"next": {"$ref": f"#/$defs/N{at + 1}"}}} for at in range(count)
+        }
+        return described(name, result={"$ref": "#/$defs/N0", "$defs": {**chain, f"N{count}": {"type": last}}})
+
+    for count in (3, 300):
+        tools = [returning("a", "string", count), returning("b", "number", count), returning("c", "string", count)]
+        text = typescript(tools, alone=True)
+        assert [line.split("Promise")[1] for line in text.splitlines()[1:4]] == ["<N0>;", "<N0_2>;", "<N0>;"]
+
+
 @pytest.mark.requirement("DECL-006")
 def test_names_and_how_they_are_reached():
     tools = [described(name) for name in ("fs.read", "fs.get-item", "fs.sub.new", "get-item", "new", "default")]
@@ -426,9 +440,9 @@ async def test_the_example_of_the_prompt_is_a_block_that_compiles():
 
 @pytest.mark.requirement("DECL-021")
 def test_the_prompt_keeps_to_its_size():
-    for count in (0, 1, 10, 100, 1_000):
+    for count in (0, 1, 10, 500):
         tools = many(count)
-        for most in (LEAST_CHARACTERS, DEFAULT_CHARACTERS, 100_000):
+        for most in (LEAST_CHARACTERS, DEFAULT_CHARACTERS):
             text = prompt_section(tools, max_characters=most)
             assert len(text) <= most
             assert text == prompt_section(tools, max_characters=most)
@@ -441,10 +455,18 @@ def test_the_prompt_keeps_to_its_size():
     named = prompt_section(many(500))
     assert "There are 500 tools. Their names:" in named
     assert named.count("\n- group") == 500
-    cut = prompt_section(many(2_000))
+    cut = prompt_section(many(1_000))
     kept = cut.count("\n- group")
-    assert f"- … and {2_000 - kept:,} more" in cut
+    assert f"- … and {1_000 - kept:,} more" in cut
     assert all(f"group{at}.set" in cut for at in range(7))
+    # Each form is used exactly as long as it fits.
+    tools, size = many(300), 1_000_000
+    for mark in ("```ts", "Each with its arguments", "Their names:"):
+        text = prompt_section(tools, max_characters=size)
+        assert mark in text
+        assert prompt_section(tools, max_characters=len(text)) == text
+        size = len(text) - 1
+    assert "Some of their names:" in prompt_section(tools, max_characters=size)
     with pytest.raises(UsageError, match="at least 6,000"):
         prompt_section([], max_characters=LEAST_CHARACTERS - 1)
 
@@ -536,6 +558,9 @@ def test_what_a_search_says_and_that_new_tools_are_found():
     assert registry.search("zebra") == []
     registry.register(zebra)
     assert [item["name"] for item in registry.search("zebra white")] == ["zebra"]
+    for name in ("get", "other.get_gets"):
+        registry.register(tool(name=name, description="Of many things. " * 9)(zebra.function))
+    assert [item["name"] for item in registry.search("tools.GET")[:2]] == ["get", "other.get_gets"]
     assert words("HTTPServer_getX2 über-Straße") == ["http", "server", "get", "x", "2", "über", "strasse"]
     assert first_sentence("One.\nTwo lines. More") == "One."
     assert first_sentence("a\nb\n\nc") == "a b"

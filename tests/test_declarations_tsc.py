@@ -606,7 +606,7 @@ LEAVES: list[Kind] = [
     (uuid.UUID, st.uuids().map(str)),
     (Level, st.sampled_from(["low", "high"])),
     (Number, st.sampled_from([1, 2])),
-    (Literal["a", 'b"*/', 3, None], st.sampled_from(["a", 'b"*/', 3, None])),
+    (Literal["a", 'b"*/', 3] | None, st.sampled_from(["a", 'b"*/', 3, None])),
     (Annotated[int, Field(ge=1, le=9, description="From */ to")], st.integers(1, 9)),
     (Annotated[str, Field(min_length=1, pattern="^[a-z]+$")], st.text(string.ascii_lowercase, min_size=1, max_size=4)),
     (Tree, st.just({"name": "a", "children": [{"name": "b"}], "parent": None})),
