@@ -584,6 +584,11 @@ def test_what_describe_shows_compiles_with_the_surroundings(compiler):
 Kind = tuple[Any, "st.SearchStrategy[Any]"]
 """A type, and JSON values that fit it."""
 
+# Under names without a meaning to the type checker, they can be given types that are made here.
+LIST: Any = list
+DICT: Any = dict
+TUPLE: Any = tuple
+
 INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 FIELD_NAMES = st.one_of(
@@ -618,11 +623,11 @@ LEAVES: list[Kind] = [
 
 def combined(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
     return st.one_of(
-        inner.map(lambda kind: (list[kind[0]], st.lists(kind[1], max_size=3))),  # type: ignore[name-defined]
-        inner.map(lambda kind: (dict[str, kind[0]], st.dictionaries(TEXT, kind[1], max_size=3))),  # type: ignore[name-defined]
+        inner.map(lambda kind: (LIST[kind[0]], st.lists(kind[1], max_size=3))),
+        inner.map(lambda kind: (DICT[str, kind[0]], st.dictionaries(TEXT, kind[1], max_size=3))),
         inner.map(lambda kind: (kind[0] | None if kind[0] is not None else None, kind[1] | st.none())),
         st.lists(inner, min_size=1, max_size=3).map(
-            lambda kinds: (tuple[*(kind[0] for kind in kinds)], st.tuples(*(kind[1] for kind in kinds)).map(list))
+            lambda kinds: (TUPLE[*(kind[0] for kind in kinds)], st.tuples(*(kind[1] for kind in kinds)).map(list))
         ),
         models(inner),
     )
@@ -722,7 +727,9 @@ def schemas(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-SCHEMAS = st.recursive(st.booleans() | st.just({}) | schemas(st.booleans()), schemas, max_leaves=8)
+SCHEMAS: st.SearchStrategy[Any] = st.recursive(
+    st.booleans() | st.just({}) | schemas(st.booleans()), schemas, max_leaves=8
+)
 
 
 def collected(strategy: st.SearchStrategy[Any], count: int) -> list[Any]:
