@@ -11,10 +11,12 @@ import pytest
 from pydantic import BaseModel
 
 from harness import Harness, Limits, ToolNotFoundError, ToolRegistry, ToolValidationError, UsageError, detect, tool
+from harness.declarations.aliases import TypeNames
+from harness.declarations.markdown import markdown
 from harness.declarations.names import access, call_form, member, type_name
 from harness.declarations.prompt import DEFAULT_CHARACTERS, LEAST_CHARACTERS, prompt_section
-from harness.declarations.search import first_sentence, words
-from harness.declarations.types import MAX_DEPTH, SchemaTypes, TypeNames
+from harness.declarations.search import ToolIndex, first_sentence, words
+from harness.declarations.types import MAX_DEPTH, SchemaTypes
 from harness.declarations.typescript import typescript
 
 
@@ -116,6 +118,10 @@ TYPES: dict[str, tuple[Any, str]] = {
     "members called like keywords": (
         {"properties": {"$ref": {"type": "string"}, "default": {"$ref": "#/$defs/Item"}, "new": True}},
         f'{{ $ref?: string; default?: Item; "new"?: any }}; {ITEM}',
+    ),
+    "members that every object has": (
+        {"properties": {"toString": {"enum": ["*/"]}, "valueOf": {"type": "string"}}, "required": ["valueOf"]},
+        r'{ toString?: any /* "*\/" */; valueOf: string }',
     ),
     "reference": ({"$ref": "#/$defs/Item"}, f"Item; {ITEM}"),
     "reference with a type beside it": ({"$ref": "#/$defs/Item", "type": "object"}, f"Item; {ITEM}"),
@@ -337,7 +343,11 @@ def test_deep_wide_and_broken_schemas_are_cut():
         "$ref": 3,
     }
     for keyword, value in broken.items():
-        typescript([described(parameters={keyword: value}, result={keyword: value})])
+        inner = {"properties": {"a": {keyword: value}, "b": {"anyOf": [{keyword: value}]}}, "required": ["a", {}]}
+        tools = [described(parameters=schema, result=schema, positional="a") for schema in ({keyword: value}, inner)]
+        assert "declare const tools" in typescript(tools)
+        assert markdown(tools).startswith("## tools.t(")
+        assert ToolIndex(tools).search("a", 1)
 
 
 @pytest.mark.requirement("DECL-009", "DECL-010")

@@ -593,7 +593,23 @@ INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 FIELD_NAMES = st.one_of(
     st.text(string.ascii_lowercase, min_size=1, max_size=6),
-    st.sampled_from(["new", "constructor", "default", "a-b", "a b", "7", "é", "*/", "class", "__proto__", "then"]),
+    st.sampled_from(
+        [
+            "new",
+            "constructor",
+            "default",
+            "a-b",
+            "a b",
+            "7",
+            "é",
+            "*/",
+            "class",
+            "__proto__",
+            "then",
+            "toString",
+            "valueOf",
+        ]
+    ),
 )
 TYPE_NAMES = st.one_of(
     st.sampled_from(["Date", "Record", "Promise", "Item", "Node"]),

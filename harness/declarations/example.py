@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.declarations.names import access, member
+from harness.declarations.reading import mapping, sequence
 from harness.tools.samples import sample
 
 __all__ = ["example_script"]
@@ -28,8 +29,8 @@ def example_script(tools: Sequence[Mapping[str, Any]]) -> str:
 
 def _call(tool: Mapping[str, Any]) -> str:
     parameters = tool["parameters"]
-    properties = parameters.get("properties", {})
-    required = [name for name in parameters.get("required", ()) if name in properties]
+    properties = mapping(parameters.get("properties"))
+    required = [name for name in sequence(parameters.get("required")) if isinstance(name, str) and name in properties]
     given = ", ".join(f"{member(name)}: {_value(properties[name], parameters)}" for name in required)
     return f"{access(tool['name'])}({{ {given} }})" if given else f"{access(tool['name'])}()"
 

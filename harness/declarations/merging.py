@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.declarations.reading import sequence
+
 __all__ = ["merged"]
 
 _MERGED = frozenset({"type", "properties", "required", "additionalProperties"})
@@ -28,7 +30,7 @@ def merged(schemas: Sequence[Any]) -> dict[str, Any] | None:
         if own.keys() & properties.keys() or ("additionalProperties" in schema and rest is not None):
             return None
         properties.update(own)
-        required.update(dict.fromkeys(schema.get("required", ())))
+        required.update({name: None for name in sequence(schema.get("required")) if isinstance(name, str)})
         rest = schema.get("additionalProperties", rest)
     found: dict[str, Any] = {"type": "object", "properties": properties, "required": list(required)}
     return found if rest is None else {**found, "additionalProperties": rest}

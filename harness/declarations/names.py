@@ -7,6 +7,8 @@ import re
 from collections.abc import Container, Mapping
 from typing import Any
 
+from harness.declarations.reading import mapping, sequence
+
 __all__ = ["RESERVED_TYPES", "access", "call_form", "literal", "member", "type_name"]
 
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\Z")
@@ -78,9 +80,9 @@ def access(name: str) -> str:
 
 def call_form(name: str, parameters: Mapping[str, Any]) -> str:
     """A call with the names of its arguments: ``tools.fs.read({path, limit?})``."""
-    required = parameters.get("required", ())
+    required = sequence(parameters.get("required"))
     members = ", ".join(
-        member(key) if key in required else f"{member(key)}?" for key in parameters.get("properties", {})
+        member(key) if key in required else f"{member(key)}?" for key in mapping(parameters.get("properties"))
     )
     return f"{access(name)}({{{members}}})" if members else f"{access(name)}()"
 

@@ -6,12 +6,15 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.declarations.reading import CHOICES, count, description, sequence, without_null
 from harness.redaction import visible
 
-__all__ = ["comment", "documentation", "indent", "short_json", "tags"]
+__all__ = ["comment", "documentation", "documented", "indent", "own_tags", "short_json"]
 
 _WIDTH = 110
 _SHOWN = 200
+_MOST_CHOICES = 40
+"""Choices with a single branch, one inside the other, whose tags are shown."""
 
 _TAGS = (
     "format",
@@ -51,7 +54,7 @@ _RULES = (
 """Keywords that are rules of their own; they are shown as they stand in the schema."""
 
 
-def tags(schema: Mapping[str, Any], *, hidden: Sequence[str] = ()) -> list[str]:
+def _tags(schema: Mapping[str, Any], *, hidden: Sequence[str] = ()) -> list[str]:
     """What the type itself does not show, each as ``@keyword value``; ``hidden`` names keywords that the type shows."""
     found = [
         f"@{key} {_plain(schema[key])}"
@@ -66,6 +69,34 @@ def tags(schema: Mapping[str, Any], *, hidden: Sequence[str] = ()) -> list[str]:
     if isinstance(examples, list) and examples:
         found.append(f"@example {short_json(examples[0])}")
     return found
+
+
+def own_tags(schema: Mapping[str, Any]) -> list[str]:
+    """What is to be said of a schema itself, without what its type shows."""
+    hidden: list[str] = []
+    first = schema.get("prefixItems", schema.get("items"))
+    if isinstance(first, list):
+        # A tuple shows how many there are, up to its own length.
+        hidden += [key for key in ("minItems", "maxItems") if count(schema.get(key), 0) <= len(first)]
+    if isinstance(schema.get("propertyNames"), Mapping) and schema["propertyNames"].keys() & {"enum", "const", "$ref"}:
+        hidden.append("propertyNames")
+    if "const" in schema:
+        # There is nothing else it could be.
+        return _tags({key: value for key, value in schema.items() if key != "default"}, hidden=hidden)
+    return _tags(schema, hidden=hidden)
+
+
+def documented(schema: Any) -> str:
+    """The documentation of a schema: its description, its tags, and those of an only branch beside null."""
+    text = description(schema)
+    found: list[str] = []
+    for _ in range(_MOST_CHOICES):
+        if not isinstance(schema, Mapping):
+            break
+        found = [*own_tags(schema), *found]
+        choices = [without_null(sequence(schema[keyword])) for keyword in CHOICES if keyword in schema]
+        schema = next((branches[0] for branches in choices if len(branches) == 1), None)
+    return documentation(text, list(dict.fromkeys(found)))
 
 
 def _plain(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from harness.declarations.names import literal
 from harness.plain import MAX_SAFE_INTEGER
 
-__all__ = ["ANY", "EMPTY", "NEVER", "Piece", "intersection", "join", "listed", "union", "value_type"]
+__all__ = ["ANY", "EMPTY", "INTERSECTION", "NEVER", "Piece", "intersection", "join", "listed", "union", "value_type"]
 
 _WIDTH = 100
 _MAX_DEPTH = 20

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from harness.declarations.names import call_form
+from harness.declarations.reading import description, mapping
 
 __all__ = ["ToolIndex", "first_sentence", "summary"]
 
@@ -105,14 +106,13 @@ class ToolIndex:
 
 
 def _weighted_words(tool: Mapping[str, Any]) -> dict[str, float]:
-    properties = tool["parameters"].get("properties", {})
-    notes = (inner.get("description", "") for inner in properties.values() if isinstance(inner, Mapping))
+    properties = mapping(tool["parameters"].get("properties"))
     texts = {
         "name": tool["name"],
         "tags": " ".join(tool["tags"]),
         "parameters": " ".join(properties),
         "description": tool["description"],
-        "notes": " ".join(text for text in notes if isinstance(text, str)),
+        "notes": " ".join(description(inner) for inner in properties.values()),
     }
     counts: dict[str, float] = {}
     for field, text in texts.items():

@@ -8,17 +8,18 @@ rather than ``unknown``, so that scripts can use results of tools that declare n
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.declarations.aliases import TypeNames
 from harness.declarations.merging import merged
-from harness.declarations.names import member, type_name
-from harness.declarations.notes import comment, documentation, indent, tags
-from harness.declarations.pieces import ANY, EMPTY, NEVER, Piece, intersection, listed, union, value_type
+from harness.declarations.names import member
+from harness.declarations.notes import comment, documented, indent, own_tags
+from harness.declarations.pieces import ANY, EMPTY, INTERSECTION, NEVER, Piece, intersection, listed, union, value_type
+from harness.declarations.reading import CHOICES, count, mapping, sequence, without_null
 from harness.declarations.references import Document
 
-__all__ = ["SchemaTypes", "TypeNames"]
+__all__ = ["SchemaTypes"]
 
 MAX_DEPTH = 40
 MAX_SCHEMAS = 20_000
@@ -34,56 +35,11 @@ _SIMPLE = {
     "boolean": Piece("boolean"),
     "null": Piece("null"),
 }
-_CHOICES = ("anyOf", "oneOf")
+_INHERITED = frozenset(
+    ["constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString", "toString", "valueOf"]
+)
 _MAKERS = frozenset({"const", "enum", "anyOf", "oneOf", "allOf", "$ref"})
 _STRUCTURE = frozenset({"type"}) | _MAKERS | _OBJECT | _ARRAY
-
-
-class TypeNames:
-    """The named types of one file: each ``$ref`` is one, shared by all tools that mean the same by it."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, str] = {}
-        self._waiting: deque[tuple[str, SchemaTypes, str]] = deque()
-        self._leads_to: dict[str, set[str]] = {}
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._leads_to
-
-    def declarations(self) -> Iterator[str]:
-        """Every named type, in the order in which they are first needed; those that others need come last."""
-        while self._waiting:
-            name, types, reference = self._waiting.popleft()
-            yield types.declare(name, reference)
-
-    def refer(self, types: SchemaTypes, document: Document, reference: str, user: str | None) -> str | None:
-        """The name for a reference. ``user`` is the named type that would be an alias of it, with nothing between.
-
-        None if that would be a circle (``type A = A | string``), which TypeScript refuses.
-        """
-        key = document.fingerprint(reference)
-        name = self._known.get(key)
-        if name is None:
-            self._known[key] = name = type_name(document.name_of(reference), self)
-            self._leads_to[name] = set()
-            self._waiting.append((name, types, reference))
-        if user is not None:
-            if self._reaches(name, user):
-                return None
-            self._leads_to[user].add(name)
-        return name
-
-    def _reaches(self, start: str, end: str) -> bool:
-        seen: set[str] = set()
-        pending = [start]
-        while pending:
-            name = pending.pop()
-            if name == end:
-                return True
-            if name not in seen:
-                seen.add(name)
-                pending.extend(self._leads_to[name])
-        return False
 
 
 class SchemaTypes:
@@ -116,7 +72,7 @@ class SchemaTypes:
         """``type name = …;`` with its documentation."""
         schema = self._document.find(reference)
         body = self._type(schema, name, bare=True)
-        return f"{documentation(_description(schema), _shown_tags(schema))}type {name} = {body.text};"
+        return f"{documented(schema)}type {name} = {body.text};"
 
     # ── one schema ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -132,13 +88,13 @@ class SchemaTypes:
         self._depth -= 1
         if schema.get("nullable") is True:
             piece = union([piece, _SIMPLE["null"]])
-        notes = [] if bare else _own_tags(schema)
-        return Piece(f"{piece.text} {comment(notes)}", max(piece.level, 1)) if notes else piece
+        notes = [] if bare else own_tags(schema)
+        return Piece(f"{piece.text} {comment(notes)}", max(piece.level, INTERSECTION)) if notes else piece
 
     def _dispatch(self, schema: Mapping[str, Any], alias: str | None, *, bare: bool) -> Piece:
         if "const" in schema or isinstance(schema.get("enum"), list):
             return union(value_type(value) for value in ([schema["const"]] if "const" in schema else schema["enum"]))
-        for keyword in ("$ref", "allOf", *_CHOICES):
+        for keyword in ("$ref", "allOf", *CHOICES):
             if keyword in schema:
                 rest = {key: value for key, value in schema.items() if key not in (keyword, "discriminator")}
                 return self._combined(keyword, schema, rest, alias, bare=bare)
@@ -179,7 +135,7 @@ class SchemaTypes:
 
     def _choice(self, schema: Mapping[str, Any], branches: Sequence[Any], alias: str | None, *, bare: bool) -> Piece:
         # The notes of an only branch beside null are the caller's to show.
-        single = bare and len(_without_null(branches)) == 1
+        single = bare and len(without_null(branches)) == 1
         pieces = [self._type(branch, alias, bare=single) for branch in branches]
         discriminator = schema.get("discriminator")
         tag = discriminator.get("propertyName") if isinstance(discriminator, Mapping) else None
@@ -190,9 +146,9 @@ class SchemaTypes:
     def _tagged(self, piece: Piece, branch: Any, tag: str) -> Piece:
         """A branch of a union that is told from the others by one member, which is required whatever its schema says."""
         found = self._document.find(branch["$ref"]) if isinstance(branch, Mapping) and "$ref" in branch else branch
-        if not isinstance(found, Mapping) or tag in found.get("required", ()):
+        if not isinstance(found, Mapping) or tag in sequence(found.get("required")):
             return piece
-        own = found.get("properties", {}).get(tag)
+        own = mapping(found.get("properties")).get(tag)
         value = self._type(own, None, bare=True) if isinstance(own, Mapping) else ANY
         return intersection([piece, Piece(f"{{ {member(tag)}: {value.text} }}")])
 
@@ -202,7 +158,7 @@ class SchemaTypes:
             return ANY
         if isinstance(found, bool):
             return ANY if found else NEVER
-        name = self._names.refer(self, self._document, reference, alias)
+        name = self._names.refer(self._document, reference, alias, self.declare)
         return NEVER if name is None else Piece(name)
 
     # ── arrays and objects ───────────────────────────────────────────────────────────────────────────────────────
@@ -214,17 +170,17 @@ class SchemaTypes:
             first, items = items, schema.get("additionalItems", True)
         if not isinstance(first, list) or not first:
             return Piece("[]") if items is False or schema.get("maxItems") == 0 else listed(self._type(items, None))
-        least = _count(schema.get("minItems"), 0)
+        least = count(schema.get("minItems"), 0)
         pieces = [self._type(item, None) for item in first]
-        most = _count(schema.get("maxItems"), len(pieces) + 1)
+        most = count(schema.get("maxItems"), len(pieces) + 1)
         texts = [piece.text if at < least else f"{piece.within(0)}?" for at, piece in enumerate(pieces) if at < most]
         if most > len(pieces) and items is not False:
             texts.append(f"...{listed(self._type(items, None)).text}")
         return Piece(f"[{', '.join(texts)}]")
 
     def _object(self, schema: Mapping[str, Any]) -> Piece:
-        properties = dict(_mapping(schema.get("properties")))
-        required = [name for name in _sequence(schema.get("required")) if isinstance(name, str)]
+        properties = dict(mapping(schema.get("properties")))
+        required = [name for name in sequence(schema.get("required")) if isinstance(name, str)]
         properties.update({name: True for name in required if name not in properties})
         more = self._more(schema, closed=bool(properties))
         named = self._key_names(schema)
@@ -236,7 +192,10 @@ class SchemaTypes:
         for name, inner in properties.items():
             piece = inner if isinstance(inner, Piece) else self._type(inner, None, bare=True)
             optional = "" if name in required else "?"
-            doc = "" if isinstance(inner, Piece) else documentation(_description(inner), _shown_tags(inner))
+            if optional and name in _INHERITED:
+                # Every object has such a member, and TypeScript compares it with what is declared here.
+                piece = Piece(f"any {comment([piece.text])}", INTERSECTION)
+            doc = "" if isinstance(inner, Piece) else documented(inner)
             members.append(f"{doc}{member(name)}{optional}: {piece.text};")
             known += [piece] if name in required else [piece, Piece("undefined")]
         if more:
@@ -245,7 +204,7 @@ class SchemaTypes:
 
     def _more(self, schema: Mapping[str, Any], *, closed: bool) -> list[Piece]:
         """The types of members that are not declared by name."""
-        patterns = _mapping(schema.get("patternProperties"))
+        patterns = mapping(schema.get("patternProperties"))
         found = [self._type(inner, None) for inner in patterns.values()]
         rest = schema.get("additionalProperties", not closed and not patterns)
         if rest is not False:
@@ -272,51 +231,3 @@ def _braces(members: list[str]) -> Piece:
     if len(line) <= _LINE and "\n" not in line:
         return Piece(line)
     return Piece("\n".join(["{", *(indent(text) for text in members), "}"]))
-
-
-def _description(schema: Any) -> str:
-    text = schema.get("description") if isinstance(schema, Mapping) else None
-    return text if isinstance(text, str) else ""
-
-
-def _own_tags(schema: Mapping[str, Any]) -> list[str]:
-    """What is to be said of a schema itself, without what its type shows."""
-    hidden: list[str] = []
-    first = schema.get("prefixItems", schema.get("items"))
-    if isinstance(first, list):
-        # A tuple shows how many there are, up to its own length.
-        hidden += [key for key in ("minItems", "maxItems") if _count(schema.get(key), 0) <= len(first)]
-    if isinstance(schema.get("propertyNames"), Mapping) and schema["propertyNames"].keys() & {"enum", "const", "$ref"}:
-        hidden.append("propertyNames")
-    if "const" in schema:
-        # There is nothing else it could be.
-        return tags({key: value for key, value in schema.items() if key != "default"}, hidden=hidden)
-    return tags(schema, hidden=hidden)
-
-
-def _shown_tags(schema: Any) -> list[str]:
-    """The tags of a schema's documentation: its own, and those of an only branch beside null."""
-    found: list[str] = []
-    for _ in range(MAX_DEPTH):
-        if not isinstance(schema, Mapping):
-            break
-        found = [*_own_tags(schema), *found]
-        choices = [_without_null(_sequence(schema[keyword])) for keyword in _CHOICES if keyword in schema]
-        schema = next((branches[0] for branches in choices if len(branches) == 1), None)
-    return list(dict.fromkeys(found))
-
-
-def _without_null(branches: Sequence[Any]) -> list[Any]:
-    return [branch for branch in branches if not (isinstance(branch, Mapping) and branch.get("type") == "null")]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _sequence(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, (list, tuple)) else ()
-
-
-def _count(value: Any, default: int) -> int:
-    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else default

@@ -7,10 +7,12 @@ from importlib.resources import files
 from typing import Any
 
 from harness import errors
+from harness.declarations.aliases import TypeNames
 from harness.declarations.names import member
 from harness.declarations.notes import documentation, indent
 from harness.declarations.pieces import Piece, union
-from harness.declarations.types import SchemaTypes, TypeNames
+from harness.declarations.reading import mapping
+from harness.declarations.types import SchemaTypes
 
 __all__ = ["surroundings", "typescript"]
 
@@ -105,7 +107,7 @@ def _lone(tool: Mapping[str, Any], types: SchemaTypes) -> list[Piece]:
     name = tool["positional"]
     if name is None:
         return []
-    piece = types.lone(tool["parameters"].get("properties", {}).get(name))
+    piece = types.lone(mapping(tool["parameters"].get("properties")).get(name))
     return [] if piece is None else [piece]
 
 
