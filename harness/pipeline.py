@@ -16,6 +16,7 @@ from pydantic import JsonValue, ValidationError
 from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Approver
 from harness.context import ExecutionContext, merge_limits
+from harness.declarations.prompt import DEFAULT_CHARACTERS, prompt_section
 from harness.errors import UsageError
 from harness.inspection import inspect_text
 from harness.limits import Limits
@@ -318,6 +319,16 @@ class Harness:
             return await inspect_text(text, settings, runtime)
         finally:
             await runtime.aclose()
+
+    def system_prompt(self, *, max_characters: int = DEFAULT_CHARACTERS) -> str:
+        """A section for a system prompt, in Markdown: how to write blocks, their limits, and the tools.
+
+        The tools are declared in TypeScript if that fits into ``max_characters`` (of the whole section); else they are
+        listed, and the section says how a script looks them up. Deterministic.
+
+        Raises `UsageError` for less than 6,000 characters.
+        """
+        return prompt_section(self.tools.describe("json"), self.limits, max_characters=max_characters)
 
     def check_sync(self, text: str, *, tools: Selection | None = None) -> list[Diagnostic]:
         """`check`, from code without an event loop."""

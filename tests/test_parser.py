@@ -346,7 +346,7 @@ UNKNOWN = [
     ("const A = tools.serch; new A()", "serch", ["search"], 28),
     ("new (tools.serch())()", "serch", ["search"], 6),
     ("new (class { x = tools.serch() })", "serch", ["search"], 18),
-    ("tools.$search('x')", "$search", ["search"], 1),
+    ("tools.$serch('x')", "$serch", ["search"], 1),
     ("const {serch} = tools; serch()", "serch", ["search"], 24),
     ("const {serch: s} = tools; s()", "serch", ["search"], 27),
     ("const {fs: {raed}} = tools; raed()", "fs.raed", ["fs.read", "fs.write"], 29),

@@ -54,6 +54,8 @@ class Isolation(enum.StrEnum):
 class ToolsFormat(enum.StrEnum):
     MARKDOWN = "markdown"
     JSON = "json"
+    TS = "ts"
+    PROMPT = "prompt"
 
 
 File = Annotated[
@@ -218,23 +220,35 @@ def check_command(
 def tools_command(
     tools: Annotated[list[str], _TOOLS],
     form: Annotated[
-        ToolsFormat, typer.Option("--format", help="markdown for people, json for programs.")
+        ToolsFormat,
+        typer.Option(
+            "--format",
+            help="markdown for people, json for programs, ts: TypeScript declarations of all a script finds, "
+            "prompt: a section for a system prompt.",
+        ),
     ] = ToolsFormat.MARKDOWN,
     *,
+    limit: LimitPairs = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
-    """List the tools of a module: names, parameters, results."""
+    """Show the tools of a module: for people, for programs, for a type checker, for a model."""
     from harness.cli.output import ending_in_exit, json_output, print_json, print_plain
 
-    with ending_in_exit(), json_output(as_json or form is ToolsFormat.JSON) as output:
+    form = ToolsFormat.JSON if as_json else form
+    # All but Markdown is read by programs, whatever the module prints while it is loaded.
+    with ending_in_exit(), json_output(form is not ToolsFormat.MARKDOWN) as output:
         from harness.canonical import to_canonical_json
-        from harness.cli.listing import tools_markdown
+        from harness.declarations.prompt import prompt_section
 
-        described = _registry(tools).describe()
-        if output is not None:
-            print_json(to_canonical_json(described), output)
+        registry, limits = _registry(tools), _limits(limit)
+        if output is None:
+            print_plain(registry.describe("markdown"))
+        elif form is ToolsFormat.JSON:
+            print_json(to_canonical_json(registry.describe("json")), output)
+        elif form is ToolsFormat.TS:
+            print_json(registry.describe("ts").rstrip("\n"), output)
         else:
-            print_plain(tools_markdown(described))
+            print_json(prompt_section(registry.describe("json"), limits).rstrip("\n"), output)
 
 
 @app.command("doctor")

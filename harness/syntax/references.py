@@ -10,7 +10,7 @@ from harness.errors import ToolNotFoundError
 from harness.syntax.problem import Problem
 from harness.syntax.scope import Reference, Use
 from harness.syntax.walk import GLOBAL_OBJECTS
-from harness.tools.names import expression
+from harness.tools.names import BUILT_IN, expression
 
 __all__ = ["Call", "find_calls", "unknown_tools"]
 
@@ -70,13 +70,14 @@ def _of_tools(free: Mapping[str, Iterable[Reference]]) -> Iterator[tuple[tuple[s
 def unknown_tools(calls: Iterable[Call], tools: Collection[str]) -> Iterator[tuple[Call, Problem]]:
     """The calls of tools that do not exist, each with the problem it is (its offset is still to be set)."""
     known = frozenset(tools)
+    callable_names = known | BUILT_IN
     suggested: dict[str, list[str]] = {}
     for call in calls:
         if call.dashed:
             if call.name in known:
                 yield call, _subtraction(call.name)
             continue
-        if call.name in known or ".".join(call.path) in known or _is_about(call, known):
+        if call.name in callable_names or ".".join(call.path) in callable_names or _is_about(call, known):
             continue
         if call.name not in suggested:
             suggested[call.name] = _suggest(call.name, known)

@@ -31,6 +31,7 @@ from harness.tools.context import CallContext
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
+from harness.tools.names import BUILT_IN
 from harness.tools.progress import ToolProgress
 from harness.tools.samples import sample
 from harness.tools.source import ToolSource
@@ -241,7 +242,7 @@ class CallFacade:
         if entry.refusal is not None:
             raise entry.refusal
         invocation = cast("Invocation", entry.invocation)
-        if self._dry_run:
+        if self._is_planned(entry.call):
             return _made_up(entry, invocation)
         if entry.needs_approval:
             entry.ruling = ruling = await self._ask(entry, invocation.tool)
@@ -254,6 +255,10 @@ class CallFacade:
                 entry.arguments = edited_arguments(invocation.tool.name, entry.arguments, decision.edits)
                 entry.prepared = invocation.validate(entry.arguments)
         return await self._carrier.carry_out(entry, invocation)
+
+    def _is_planned(self, call: ToolCall) -> bool:
+        """Whether the call is not made. What `tools` answers by itself is no plan: it is the same in the real run."""
+        return self._dry_run and call.tool not in BUILT_IN
 
     async def _ask(self, entry: Entry, tool: Tool) -> Ruling:
         entry.request = request = ApprovalRequest(
@@ -287,7 +292,7 @@ class CallFacade:
         if error is not None:
             status = entry.failed_status(error)
         else:
-            status = CallStatus.PLANNED if self._dry_run else CallStatus.OK
+            status = CallStatus.PLANNED if self._is_planned(entry.call) else CallStatus.OK
         record = entry.record(status, error, self._redactor)
         settled = Settled(
             call_id=entry.call.id,

@@ -10,9 +10,21 @@ from collections.abc import Iterable
 from harness.errors import ToolNotFoundError, UsageError
 from harness.redaction import visible
 
-__all__ = ["MAX_NAME", "RESERVED", "check_name", "expression", "namespaces", "not_found", "snake_case", "suggest"]
+__all__ = [
+    "BUILT_IN",
+    "MAX_NAME",
+    "RESERVED",
+    "check_name",
+    "expression",
+    "namespaces",
+    "not_found",
+    "snake_case",
+    "suggest",
+]
 
 MAX_NAME = 128
+BUILT_IN = frozenset({"$describe", "$search"})
+"""What `tools` offers by itself: calls that answer from the registry and change nothing."""
 _PART = r"[A-Za-z0-9_$][A-Za-z0-9_$@:/+-]*"
 _NAME = re.compile(rf"{_PART}(?:\.{_PART})*\Z")
 _IDENTIFIER = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*\Z")

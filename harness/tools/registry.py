@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 from pydantic import JsonValue
 from pydantic_core import to_json
@@ -14,16 +14,20 @@ from pydantic_core import to_json
 from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Approver
 from harness.context import ExecutionContext
+from harness.declarations.markdown import markdown
+from harness.declarations.search import ToolIndex, summary
+from harness.declarations.typescript import typescript
 from harness.errors import SerializationError, ToolValidationError, UsageError
 from harness.model import CallRecord
 from harness.plain import to_plain
 from harness.tools.budget import CallBudget
+from harness.tools.builtin import make_built_in_tools
 from harness.tools.calls import ToolCall
 from harness.tools.classes import tools_of
 from harness.tools.facade import CallFacade
 from harness.tools.function import tool
 from harness.tools.metrics import ToolStatistics
-from harness.tools.names import namespaces, not_found, suggest
+from harness.tools.names import BUILT_IN, namespaces, not_found, suggest
 from harness.tools.selection import Selection, selected
 from harness.tools.tool import Tool
 
@@ -40,6 +44,8 @@ class ToolRegistry:
         self._tools: dict[str, Tool] = {}
         self._namespaces: dict[str, str] = {}
         self._statistics: dict[str, ToolStatistics] = {}
+        self._index: ToolIndex | None = None
+        self._built_in: Mapping[str, Tool] | None = None
         self.extend(tools)
 
     def __len__(self) -> int:
@@ -87,6 +93,7 @@ class ToolRegistry:
             self._namespaces.setdefault(space, name)
         self._tools[name] = item
         self._statistics[name] = ToolStatistics()
+        self._index = None
         return item
 
     def select(self, wanted: Selection) -> ToolRegistry:
@@ -105,8 +112,8 @@ class ToolRegistry:
         return list(self._tools)
 
     def get(self, name: str) -> Tool:
-        """The tool of exactly this name. Raises `ToolNotFoundError` with near misses."""
-        found = self._tools.get(name)
+        """The tool of exactly this name, the built-in ones included. Raises `ToolNotFoundError` with near misses."""
+        found = self._tools.get(name) or self._find_built_in(name)
         if found is None:
             raise not_found(name, self._tools)
         return found
@@ -115,9 +122,52 @@ class ToolRegistry:
         """The names that look most like ``name``, best first."""
         return suggest(name, self._tools)
 
-    def describe(self) -> list[dict[str, Any]]:
-        """Everything about the tools that can be told as JSON."""
-        return [item.describe() for item in self._tools.values()]
+    @overload
+    def describe(self, format: Literal["ts", "markdown"] = "ts") -> str: ...
+    @overload
+    def describe(self, format: Literal["json"]) -> list[dict[str, Any]]: ...
+    def describe(self, format: Literal["ts", "json", "markdown"] = "ts") -> str | list[dict[str, Any]]:  # noqa: A002
+        """All tools, in the order they were registered.
+
+        ``"ts"``: TypeScript declarations of the tools and of whatever else a script finds, which type-check by
+        themselves. ``"json"``: everything that can be told as JSON, a dictionary for each tool. ``"markdown"``: for
+        people. Raises `UsageError` for another format.
+        """
+        described = [item.describe() for item in self._tools.values()]
+        if format == "json":
+            return described
+        if format == "ts":
+            return typescript(described)
+        if format == "markdown":
+            return markdown(described)
+        raise UsageError(f"describe() gives 'ts', 'json' or 'markdown', not {format!r}.")
+
+    def search(self, query: str, limit: int = 10) -> list[dict[str, str]]:
+        """The tools that fit the words of ``query`` best: ``{"name": …, "call": …, "description": …}``, best first.
+
+        What `tools.$search` answers. A query without a word lists the tools by name.
+        """
+        if self._index is None:
+            self._index = ToolIndex(item.describe() for item in self._tools.values())
+        return self._index.search(query, limit)
+
+    def declaration(self, name: str) -> dict[str, str]:
+        """What `tools.$describe` answers: ``name``, ``call``, the whole ``description``, and ``declaration`` in TypeScript.
+
+        Raises `ToolNotFoundError` with near misses.
+        """
+        if name not in self._tools:
+            raise not_found(name, self._tools)
+        described = self._tools[name].describe()
+        text = typescript([described], alone=True)
+        return {**summary(described), "description": described["description"], "declaration": text}
+
+    def _find_built_in(self, name: str) -> Tool | None:
+        if name not in BUILT_IN:
+            return None
+        if self._built_in is None:
+            self._built_in = make_built_in_tools(self.search, self.declaration)
+        return self._built_in[name]
 
     def statistics(self) -> dict[str, ToolStatistics]:
         """What became of the calls to each tool so far, by name. The values go on counting."""
