@@ -266,6 +266,9 @@ class ForkServer:
                 message, descriptors = _receive(self._control)
             except BlockingIOError:
                 break
+            except ConnectionResetError:
+                # It ended with requests unread. The error comes once, before what it had said: why it ended.
+                continue
             except OSError as error:
                 self.failure = f"its control socket failed ({error.strerror})"
                 break
