@@ -41,9 +41,10 @@ const guardTree = (node, prefix) => {
     freeze({
       __proto__: null,
       get: (target, name) => {
-        if (typeof name !== 'string' || setHas(PROBED, name)) return undefined;
+        if (typeof name !== 'string') return undefined;
+        // The host lets no tool have a name that would be called by accident.
         const known = target[name];
-        if (known !== undefined) return known;
+        if (known !== undefined || setHas(PROBED, name)) return known;
         const full = arrayJoin([prefix, wellFormed(stringSlice(name, 0, 200))], '');
         return (...list) => callTool(full, list);
       },
