@@ -1,5 +1,5 @@
 # Every target sets itself up: a virtual environment in .venv, rebuilt when pyproject.toml changes or it stops working.
-#   make demo | test | lint | types | bench | fuzz | check | check-all | clean | distclean
+#   make demo | test | lint | types | bench | fuzz | test262 | check | check-all | clean | distclean
 # PYTHON=python3.12 chooses the interpreter, ARGS="-k detector" is handed to pytest.
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo works),wor
 $(shell rm -f $(READY) $(READY_BENCH) $(READY_FUZZ))
 endif
 
-.PHONY: help demo test slow lint types bench fuzz check check-all format clean distclean
+.PHONY: help demo test slow lint types bench fuzz test262 check check-all format clean distclean
 
 help:
 	@echo "make demo       run a sample transcript and show what became of it"
@@ -38,6 +38,7 @@ help:
 	@echo "make check-all  check, the slow tests and the demo"
 	@echo "make bench      timings beside those of pydantic-monty"
 	@echo "make fuzz       search for inputs that break a promise, FUZZ_SECONDS=60 for each target"
+	@echo "make test262    what the hardening costs ordinary JavaScript (ARGS=\"--path DIR\": a copy of test262)"
 	@echo "make format     let ruff format and fix what it can"
 	@echo "make clean      remove caches and build products; distclean removes .venv too"
 
@@ -98,6 +99,9 @@ fuzz: $(READY_FUZZ)
 	  $(BIN)/python -m fuzz run $$target --seconds $(FUZZ_SECONDS) || failed="$$failed $$target"; \
 	done; \
 	[ -z "$$failed" ] || { echo "fuzz: failed for$$failed; what was found is in tests/vectors/fuzz/, see specs/fuzzing.md" >&2; exit 1; }
+
+test262: $(READY)
+	@$(BIN)/python benchmarks/test262.py $(ARGS)
 
 check: lint types test
 

@@ -1,4 +1,4 @@
-"""What calls took, and what is left: the parts of an outcome that tell of attempts and budgets. Frozen plain data."""
+"""What calls took, made and left: the parts of an outcome that tell of attempts, artifacts and budgets. Frozen plain data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from harness.errors import ErrorInfo
 
-__all__ = ["Attempt", "BudgetLine", "BudgetReport", "ResourceReport"]
+__all__ = ["Artifact", "Attempt", "BudgetLine", "BudgetReport", "ResourceReport"]
 
 
 class _Frozen(BaseModel):
@@ -20,6 +20,16 @@ class Attempt(_Frozen):
     duration_ms: float
     waited_ms: float = 0.0
     """Before it, since the attempt before."""
+
+
+class Artifact(_Frozen):
+    """A file that a tool made and that its result names."""
+
+    path: str
+    """As the result names it; below the tool's working directory."""
+    bytes: int
+    sha256: str
+    """Of its content when the call ended, in hexadecimal."""
 
 
 class BudgetLine(_Frozen):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
 
-from harness.accounts import Attempt, BudgetLine, BudgetReport, ResourceReport
+from harness.accounts import Artifact, Attempt, BudgetLine, BudgetReport, ResourceReport
 from harness.canonical import content_hash, to_canonical_json
 from harness.errors import ErrorInfo
 from harness.serializer import results_text
@@ -261,16 +261,6 @@ class ApprovalNote(Frozen):
     edited: bool = False
     reason: str | None = None
     waited_ms: float = 0.0
-
-
-class Artifact(Frozen):
-    """A file that a tool made and that its result names."""
-
-    path: str
-    """As the result names it; below the tool's working directory."""
-    bytes: int
-    sha256: str
-    """Of its content when the call ended, in hexadecimal."""
 
 
 class CallRecord(Frozen):

@@ -8,16 +8,16 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from types import NoneType
 from typing import Any, Self, TypeVar
 
-from pydantic import JsonValue, ValidationError
+from pydantic import JsonValue
 
 from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Approver
 from harness.context import ExecutionContext, merge_limits
 from harness.declarations.prompt import DEFAULT_CHARACTERS, prompt_section
 from harness.errors import UsageError
+from harness.given import given_context, given_mode, given_registry, given_text
 from harness.inspection import inspect_text
 from harness.limits import Limits
 from harness.model import Diagnostic, Outcome
@@ -31,7 +31,7 @@ from harness.tools.budget import Budget, OnBudget, OnRateLimit
 from harness.tools.cache import ResultCache
 from harness.tools.compensation import Ledger, RollbackReport
 from harness.tools.economy import Economy
-from harness.tools.registry import Tool, ToolRegistry
+from harness.tools.registry import ToolRegistry
 from harness.tools.selection import Selection
 from harness.tools.telemetry import Telemetry
 
@@ -113,10 +113,10 @@ class Harness:
         if isolation not in ("process", "shared", "thread"):
             raise UsageError(f"isolation is 'process', 'shared' or 'thread', not {isolation!r}.")
         if not callable(mode):
-            _check_mode(mode)
+            given_mode(mode)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
             raise UsageError(f"seed is an integer or None, not {seed!r}.")
-        self.tools = _registry(tools)
+        self.tools = given_registry(tools)
         """The registry; its ``statistics()`` tell what was called."""
         self.limits = merge_limits(Limits(), limits)
         self.approvals = ApprovalBridge(approver)
@@ -254,16 +254,16 @@ class Harness:
         trust_domain: str | None,
     ) -> Outcome:
         self._check_process()
-        _check_text(text)
+        given_text(text)
         if trust_domain is not None and not isinstance(trust_domain, str):
             raise UsageError(f"trust_domain is a string or None, not {trust_domain!r}.")
         settings = self._granting(tools)
-        given = self._context(context, inputs, limits)
+        given = given_context(self.limits, context, inputs, limits)
         mode = self._mode
         if callable(mode):
             chosen = mode(given)
             mode = await chosen if inspect.isawaitable(chosen) else chosen
-        run = Run(settings, given, _check_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
+        run = Run(settings, given, given_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
         if self._runtime is not None:
             return await run.outcome(text, self._runtime)
         runtime = Runtime(self._isolation, self.limits)
@@ -278,28 +278,6 @@ class Harness:
     def _granting(self, tools: Selection | None) -> Settings:
         return self._settings if tools is None else replace(self._settings, registry=self.tools.select(tools))
 
-    def _context(
-        self,
-        context: ExecutionContext | Mapping[str, Any] | None,
-        inputs: Mapping[str, Any] | None,
-        limits: Limits | Mapping[str, Any] | None,
-    ) -> ExecutionContext:
-        if not isinstance(context, (ExecutionContext, Mapping, NoneType)):
-            raise UsageError(f"context is an ExecutionContext or a dict of its fields, not {context!r}.")
-        given = dict(context.model_dump(exclude_unset=True) if isinstance(context, ExecutionContext) else context or {})
-        own = given.pop("limits", None)
-        given["limits"] = merge_limits(merge_limits(self.limits, own), limits)
-        if inputs is not None:
-            given["inputs"] = inputs
-        try:
-            return ExecutionContext.model_validate(given)
-        except ValidationError as error:
-            problems = "; ".join(
-                f"{'.'.join(map(str, item['loc'])) or 'context'}: {item['msg']}"
-                for item in error.errors(include_url=False, include_context=False, include_input=False)
-            )
-            raise UsageError(f"The context cannot be used: {problems}.") from None
-
     # ── checking, watching, cancelling ───────────────────────────────────────────────────────────────────────────
 
     async def check(self, text: str, *, tools: Selection | None = None) -> list[Diagnostic]:
@@ -309,7 +287,7 @@ class Harness:
         ``text``. ``tools`` is as for `run`.
         """
         self._check_process()
-        _check_text(text)
+        given_text(text)
         settings = self._granting(tools)
         if self._runtime is not None:
             return await inspect_text(text, settings, self._runtime)
@@ -400,24 +378,3 @@ class Harness:
                 "This Harness was made in another process, of which this one is a fork. Make one Harness in each "
                 "process, after the fork (in a prefork server: when the worker starts)."
             )
-
-
-def _registry(tools: object) -> ToolRegistry:
-    if isinstance(tools, ToolRegistry):
-        return tools
-    if isinstance(tools, Tool) or callable(tools):
-        raise UsageError("tools is a list, also of a single tool: tools=[…].")
-    if tools is not None and (isinstance(tools, (str, bytes)) or not isinstance(tools, Iterable)):
-        raise UsageError(f"tools is a list of tools or a ToolRegistry, not {tools!r}.")
-    return ToolRegistry(tools or ())
-
-
-def _check_text(text: object) -> None:
-    if not isinstance(text, str):
-        raise UsageError(f"The text is a str, not {type(text).__name__}.")
-
-
-def _check_mode(mode: object) -> Mode:
-    if mode not in ("enabled", "dry-run", "disabled"):
-        raise UsageError(f"mode is 'enabled', 'dry-run' or 'disabled', or a function that returns one, not {mode!r}.")
-    return mode

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, ConfigDict, Field, JsonValue, create_model
 from typing_extensions import TypedDict
 
-from harness import Harness, Tool, CallContext, ToolRegistry, ToolValidationError, errors, tool
+from harness import CallContext, Harness, Tool, ToolRegistry, ToolValidationError, errors, tool
 from harness.context import make_test_context
 from harness.declarations.names import RESERVED_TYPES
 from harness.declarations.typescript import surroundings, typescript

@@ -36,53 +36,7 @@ async def test_ordinary_programs_just_work(scripts, vectors):
 @pytest.mark.requirement("VM-001", "VM-003")
 async def test_the_global_object_has_the_pinned_names(scripts, vectors):
     execution = await scripts.one("return Reflect.ownKeys(globalThis).map(String).sort()")
-    assert execution.value == json.loads((vectors / "globals.json").read_text())
-
-
-WALK = """
-const seen = new Map([[globalThis, 'globalThis']]);
-const roots = {
-  iterator: Object.getPrototypeOf(Object.getPrototypeOf([].values())), asyncArrow: Object.getPrototypeOf(async () => {}),
-  generator: Object.getPrototypeOf(function* () {}), asyncGenerator: Object.getPrototypeOf(async function* () {}),
-  arrayIterator: Object.getPrototypeOf([].values()), mapIterator: Object.getPrototypeOf(new Map().entries()),
-  setIterator: Object.getPrototypeOf(new Set().values()), stringIterator: Object.getPrototypeOf(''[Symbol.iterator]()),
-  regExpIterator: Object.getPrototypeOf('a'.matchAll(/a/g)), helper: Object.getPrototypeOf([].values().map(String)),
-  wrapped: Object.getPrototypeOf(Iterator.from({ next() {} })), generated: Object.getPrototypeOf(function* () {}.prototype),
-  asyncGenerated: Object.getPrototypeOf(async function* () {}.prototype), call: Object.getPrototypeOf(tools.echo()),
-};
-for (const [name, root] of Object.entries(roots)) seen.set(root, '%' + name);
-const open = [];
-for (const [object, path] of seen) {
-  if (path.startsWith('globalThis.tools') || path.startsWith('globalThis.context')) continue;
-  if (!Object.isFrozen(object)) open.push(path);
-  const add = (value, label) => {
-    if (Object(value) === value && !seen.has(value)) seen.set(value, path + '.' + label);
-  };
-  add(Object.getPrototypeOf(object), '[[prototype]]');
-  for (const key of Reflect.ownKeys(object)) {
-    const { value, get, set } = Object.getOwnPropertyDescriptor(object, key);
-    add(value, String(key)); add(get, 'get ' + String(key)); add(set, 'set ' + String(key));
-  }
-}
-await null;
-"""
-
-
-@pytest.mark.requirement("VM-004")
-async def test_everything_reachable_is_frozen(scripts):
-    execution = await scripts.one(WALK + "return { open, count: seen.size }")
-    assert execution.error is None, execution.error
-    assert execution.value["open"] == []
-    assert execution.value["count"] > 800
-
-
-@pytest.mark.requirement("VM-004")
-async def test_the_intrinsics_are_the_pinned_ones(scripts, vectors):
-    execution = await scripts.one(WALK + "return [...seen.values()].sort()", limits={"result_bytes": 1 << 20})
-    pinned = (vectors / "intrinsics.txt").read_text().split("\n")
-    found = execution.value
-    assert sorted(set(found) - set(pinned)) == [], "new ways into the realm: review them, then pin them"
-    assert sorted(set(pinned) - set(found) - {""}) == []
+    assert execution.value == json.loads((vectors / "globals.json").read_text())["script"]
 
 
 @pytest.mark.requirement("VM-004", "VM-006")

@@ -116,11 +116,11 @@ async def test_what_is_past_log_bytes_is_counted(scripts):
         "console.log('x'.repeat(60)); console.log('ä'.repeat(60)); console.log('after'); console.log(''); return 1",
         limits=limits,
     )
-    assert [entry.text for entry in execution.logs] == ["x" * 60, "ä" * 9]
+    assert [entry.text for entry in execution.logs] == ["x" * 60, "ä" * 6]
     [diagnostic] = execution.diagnostics
     assert diagnostic.code == "logs_cut"
-    # 120 bytes less the 18 that were kept, and "after".
-    assert "107" in diagnostic.message
+    # 120 bytes less the 12 that were kept, and "after".
+    assert "113" in diagnostic.message
     assert execution.value == 1
 
 
@@ -135,7 +135,7 @@ async def test_a_flood_of_lines_is_cut_and_not_a_defect(scripts):
     for execution in executions:
         assert (execution.error, execution.value) == (None, "ok")
         assert [diagnostic.code for diagnostic in execution.diagnostics] == ["logs_cut"]
-        assert sum(len(entry.text.encode()) + 1 for entry in execution.logs) <= 20_000
+        assert sum(len(entry.text.encode()) + 16 for entry in execution.logs) <= 20_016
 
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────

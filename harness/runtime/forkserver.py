@@ -269,6 +269,9 @@ class ForkServer:
                 if self._process is not None and self._process.poll() is not None:
                     self.failure = "it has ended"
                 break
+            except ConnectionResetError:
+                # It ended with requests unread. The error comes once, before what it had said: why it ended.
+                continue
             except OSError as error:
                 self.failure = f"its control socket failed ({error.strerror})"
                 break

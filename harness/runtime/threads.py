@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ import anyio
 
 from harness.errors import UsageError
 from harness.limits import MIB, Limits
+from harness.runtime import wire
 from harness.runtime.adapter import Death, PoolStatus, Worker
 from harness.runtime.link import FrameLink
 
@@ -81,7 +83,12 @@ def _serve(channel: socket.socket, stack_bytes: int) -> None:
 
     with channel:
         try:
-            serve(channel, VM(stack_bytes=stack_bytes), protections={}, cpu_timer=False)
+            try:
+                vm = VM(stack_bytes=stack_bytes)
+            except RuntimeError as error:  # its hardening did not take, and the host must hear of it
+                channel.sendall(wire.pack_frame(wire.FAILED, json.dumps({"reason": str(error)[:2000]}).encode()))
+                return
+            serve(channel, vm, protections={}, cpu_timer=False)
         except OSError:
             return
 

@@ -208,12 +208,13 @@ class AbortSignal {
     for (let i = 0; i < this.#listeners.length; i++) if (this.#listeners[i] === listener) return;
     this.#listeners[this.#listeners.length] = listener;
     // Events of a signal come once, so `once` needs no care; a signal in the options ends the listening.
-    if (typeof options === 'object' && options !== null && isAbortSignal(options.signal)) {
-      onAbort(options.signal, () => this.removeEventListener(type, listener));
-    }
+    const ending = typeof options === 'object' && options !== null ? options.signal : undefined;
+    if (isAbortSignal(ending)) onAbort(ending, () => this.#remove(listener));
   }
   removeEventListener(type, listener) {
-    if (type !== 'abort') return;
+    if (type === 'abort') this.#remove(listener);
+  }
+  #remove(listener) {
     const kept = [];
     for (let i = 0; i < this.#listeners.length; i++) {
       if (this.#listeners[i] !== listener) kept[kept.length] = this.#listeners[i];
@@ -261,6 +262,20 @@ global('AbortSignal', AbortSignal);
 // ── text ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const NativeUint8Array = Uint8Array;
+const typedArrayPrototype = getPrototypeOf(NativeUint8Array.prototype);
+const typedArrayName = getterOf(typedArrayPrototype, Symbol.toStringTag); // of a DataView, undefined
+const typedArrayBuffer = getterOf(typedArrayPrototype, 'buffer');
+const typedArrayOffset = getterOf(typedArrayPrototype, 'byteOffset');
+const typedArrayBytes = getterOf(typedArrayPrototype, 'byteLength');
+const typedArraySet = uncurry(typedArrayPrototype.set);
+const dataViewBuffer = getterOf(DataView.prototype, 'buffer');
+const dataViewOffset = getterOf(DataView.prototype, 'byteOffset');
+const dataViewBytes = getterOf(DataView.prototype, 'byteLength');
+// The bytes that a view shows, whatever properties of its own it has.
+const bytesOf = (view) =>
+  typedArrayName(view) === undefined
+    ? new NativeUint8Array(dataViewBuffer(view), dataViewOffset(view), dataViewBytes(view))
+    : new NativeUint8Array(typedArrayBuffer(view), typedArrayOffset(view), typedArrayBytes(view));
 const stringCodePointAt = uncurry(String.prototype.codePointAt);
 const { fromCodePoint } = String;
 
@@ -309,7 +324,8 @@ class TextEncoder {
     return bytes;
   }
   encodeInto(input, bytes) {
-    const [read, written] = encodeUtf8(NativeString(input), bytes);
+    if (typedArrayName(bytes) !== 'Uint8Array') throw new NativeTypeError('TextEncoder: encodeInto needs a Uint8Array');
+    const [read, written] = encodeUtf8(NativeString(input), bytesOf(bytes));
     return { read, written };
   }
 }
@@ -359,9 +375,7 @@ class TextDecoder {
     if (!isView(input) && !brandedBy(arrayBufferLength, input)) {
       throw new NativeTypeError('TextDecoder: decode needs an ArrayBuffer or a view of one');
     }
-    const bytes = isView(input)
-      ? new NativeUint8Array(input.buffer, input.byteOffset, input.byteLength)
-      : new NativeUint8Array(input);
+    const bytes = isView(input) ? bytesOf(input) : new NativeUint8Array(input);
     const parts = [];
     let at = 0;
     if (!this.#keepBom && bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf) at = 3;

@@ -1,9 +1,14 @@
 // structuredClone, as on the web, but that nothing can be transferred.
 
 const notCloneable = (what) => domException(`${what} could not be cloned`, 'DataCloneError');
-const typedArrayName = getterOf(getPrototypeOf(Int8Array.prototype), Symbol.toStringTag);
-const arrayBufferSlice = uncurry(NativeArrayBuffer.prototype.slice);
-const dataViewBuffer = getterOf(DataView.prototype, 'buffer');
+const typedArrayLength = getterOf(typedArrayPrototype, 'length');
+const regExpSource = getterOf(RegExpPrototype, 'source');
+// Unlike `slice`, this asks no constructor of the script's for the copy.
+const copyOfBuffer = (buffer) => {
+  const clone = new NativeArrayBuffer(arrayBufferLength(buffer));
+  typedArraySet(new NativeUint8Array(clone), new NativeUint8Array(buffer));
+  return clone;
+};
 const NativeRegExp = RegExp;
 const NativeDataView = DataView;
 const NativeObject = Object;
@@ -68,17 +73,17 @@ const structuredCloneOf = (root) => {
       return remember(value, new type(NativeString(value.message)), fillError);
     }
     if (isPrototypeOf(NativeArrayBuffer.prototype, value) && brandedBy(arrayBufferLength, value)) {
-      return remember(value, arrayBufferSlice(value, 0), null);
+      return remember(value, copyOfBuffer(value), null);
     }
     if (isView(value)) {
       const name = typedArrayName(value);
       const clone =
         name === undefined
-          ? new NativeDataView(copy(dataViewBuffer(value)), value.byteOffset, value.byteLength)
-          : new typedArrays[name](copy(value.buffer), value.byteOffset, value.length);
+          ? new NativeDataView(copy(dataViewBuffer(value)), dataViewOffset(value), dataViewBytes(value))
+          : new typedArrays[name](copy(typedArrayBuffer(value)), typedArrayOffset(value), typedArrayLength(value));
       return remember(value, clone, null);
     }
-    if (isPrototypeOf(RegExpPrototype, value)) return remember(value, new NativeRegExp(value.source, value.flags), null);
+    if (isPrototypeOf(RegExpPrototype, value)) return remember(value, new NativeRegExp(regExpSource(value), value.flags), null);
     const primitive = unboxed(value);
     if (primitive !== undefined) return remember(value, NativeObject(primitive), null);
     const kind = unserialisableKind(value);

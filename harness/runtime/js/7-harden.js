@@ -1,5 +1,5 @@
-// Takes away what makes code from text, what is not deterministic and what blocks; then freezes everything that is
-// left, so that no script can change what another script, or this prelude, finds.
+// Takes away what makes code from text, what is not deterministic and what blocks, and what shows the inside of this
+// prelude. 7-intrinsics.js freezes what is left.
 
 // ── evaluators ───────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -12,7 +12,7 @@ const powerless = (name, prototype) => {
   defineProperty(constructor, 'length', { __proto__: null, value: 1 });
   defineProperty(constructor, 'prototype', { __proto__: null, value: prototype, writable: false });
   defineProperty(prototype, 'constructor', {
-    __proto__: null, value: constructor, writable: false, enumerable: false, configurable: false,
+    __proto__: null, ...getOwnPropertyDescriptor(prototype, 'constructor'), value: constructor,
   });
   return constructor;
 };
@@ -22,17 +22,32 @@ const functionKinds = [
   ['GeneratorFunction', getPrototypeOf(function* () {})],
   ['AsyncGeneratorFunction', getPrototypeOf(async function* () {})],
 ];
-const powerlessConstructors = [];
 for (const [name, prototype] of functionKinds) {
-  powerlessConstructors[powerlessConstructors.length] = powerless(name, prototype);
+  const constructor = powerless(name, prototype);
+  if (prototype === Function.prototype) global('Function', constructor);
 }
-global('Function', powerlessConstructors[0]);
 
 // Only the engine makes an InternalError, so that running out of memory cannot be imitated.
 powerless('InternalError', InternalErrorPrototype);
 
-const REMOVED = ['eval', 'InternalError', 'SharedArrayBuffer', 'Atomics', 'WeakRef', 'FinalizationRegistry', 'performance'];
-for (const name of REMOVED) delete globalThis[name];
+// ── names ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// What may stay on the global object. Anything else goes, whatever engine brings it: `eval`, `SharedArrayBuffer` and
+// `Atomics` (which block), `WeakRef` and `FinalizationRegistry` (which show when memory is collected), `performance`
+// (which shows the machine's clock), and what nobody has looked at yet.
+const KEPT = new NativeSet([
+  'AggregateError', 'Array', 'ArrayBuffer', 'AsyncDisposableStack', 'BigInt', 'BigInt64Array', 'BigUint64Array', 'Boolean',
+  'DOMException', 'DataView', 'Date', 'DisposableStack', 'Error', 'EvalError', 'Float16Array', 'Float32Array',
+  'Float64Array', 'Function', 'Infinity', 'Int16Array', 'Int32Array', 'Int8Array', 'Iterator', 'JSON', 'Map', 'Math', 'NaN',
+  'Number', 'Object', 'Promise', 'Proxy', 'RangeError', 'ReferenceError', 'Reflect', 'RegExp', 'Set', 'String',
+  'SuppressedError', 'Symbol', Symbol.toStringTag, 'SyntaxError', 'TypeError', 'URIError', 'Uint16Array', 'Uint32Array',
+  'Uint8Array', 'Uint8ClampedArray', 'WeakMap', 'WeakSet', 'decodeURI', 'decodeURIComponent', 'encodeURI',
+  'encodeURIComponent', 'escape', 'globalThis', 'isFinite', 'isNaN', 'parseFloat', 'parseInt', 'undefined', 'unescape',
+  // Made by this prelude:
+  'AbortController', 'AbortSignal', 'TextDecoder', 'TextEncoder', 'atob', 'btoa', 'clearTimeout', 'console', 'context',
+  'progress', 'queueMicrotask', 'setTimeout', 'structuredClone', 'tools',
+]);
+for (const name of ownKeys(globalThis)) if (!setHas(KEPT, name)) delete globalThis[name];
 
 // ── stacks ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -84,7 +99,6 @@ const DOMExceptionHere = function DOMException(...list) {
   );
 };
 for (const key of ownKeys(NativeDOMException)) {
-  if (key === 'length' || key === 'name') continue;
   defineProperty(DOMExceptionHere, key, {
     __proto__: null,
     ...getOwnPropertyDescriptor(NativeDOMException, key),
@@ -131,111 +145,3 @@ for (const name of ['tools', 'context']) {
     configurable: false,
   });
 }
-
-// ── every intrinsic there is ─────────────────────────────────────────────────────────────────────────────────────
-
-// Those without a global name, reached through syntax and through values.
-const unnamedIntrinsics = () => {
-  const found = [];
-  const add = (value) => {
-    found[found.length] = value;
-  };
-  for (const [, prototype] of functionKinds) add(prototype);
-  add(getPrototypeOf(function* () {}.prototype));
-  add(getPrototypeOf(async function* () {}.prototype));
-  for (const iterator of [
-    [].values(), new NativeMap().entries(), new NativeSet().values(), ''[Symbol.iterator](), 'a'.matchAll(/a/g),
-    [].values().map((x) => x), Iterator.from({ next() {} }),
-  ]) {
-    add(getPrototypeOf(iterator));
-  }
-  // `callee` of strict arguments is an accessor that throws.
-  add(getOwnPropertyDescriptor((function () { return arguments; })(), 'callee').get);
-  add(InternalErrorPrototype);
-  add(ToolPromise);
-  for (const constructor of powerlessConstructors) add(constructor);
-  return found;
-};
-
-// Every object reachable from the roots through properties, accessors and prototypes.
-const reachable = () => {
-  const seen = new NativeSet();
-  const queue = [globalThis];
-  for (const root of unnamedIntrinsics()) queue[queue.length] = root;
-  const visit = (value) => {
-    if ((typeof value === 'object' && value !== null) || typeof value === 'function') queue[queue.length] = value;
-  };
-  const order = [];
-  for (let i = 0; i < queue.length; i++) {
-    const object = queue[i];
-    if (setHas(seen, object)) continue;
-    setAdd(seen, object);
-    order[order.length] = object;
-    visit(getPrototypeOf(object));
-    const keys = ownKeys(object);
-    for (let k = 0; k < keys.length; k++) {
-      const descriptor = getOwnPropertyDescriptor(object, keys[k]);
-      visit(descriptor.value);
-      visit(descriptor.get);
-      visit(descriptor.set);
-    }
-  }
-  return order;
-};
-
-// ── the override mistake ─────────────────────────────────────────────────────────────────────────────────────────
-
-// A frozen prototype's data property forbids assignment on everything that inherits it: `err.message = …` would throw.
-// As an accessor that defines the property on the object assigned to, it does not.
-const enableOverride = (prototype, name) => {
-  const descriptor = getOwnPropertyDescriptor(prototype, name);
-  if (descriptor === undefined || !descriptor.configurable || !('value' in descriptor)) return;
-  const { value } = descriptor;
-  const accessor = {
-    get [name]() {
-      return value;
-    },
-    set [name](replacement) {
-      if (this === prototype || (typeof this !== 'object' && typeof this !== 'function') || this === null) {
-        throw new NativeTypeError(`${name} of a built-in is read-only`);
-      }
-      if (!shown(this, name, replacement)) throw new NativeTypeError(`'${name}' is read-only`);
-    },
-  };
-  defineProperty(prototype, name, {
-    __proto__: null,
-    ...getOwnPropertyDescriptor(accessor, name),
-    enumerable: descriptor.enumerable,
-    configurable: false,
-  });
-};
-
-const overridable = (objects) => {
-  const entirely = [ObjectPrototype, Function.prototype];
-  for (const object of objects) {
-    if (typeof object === 'object' && (object === NativeError.prototype || isPrototypeOf(NativeError.prototype, object))) {
-      entirely[entirely.length] = object;
-    }
-  }
-  for (const prototype of entirely) {
-    for (const name of ownKeys(prototype)) if (typeof name === 'string') enableOverride(prototype, name);
-  }
-  // Engine code reads `constructor` of arrays, typed arrays and promises on hot paths; an accessor would slow it.
-  const hot = [Array.prototype, NativePromise.prototype, getPrototypeOf(Int8Array.prototype)];
-  for (const object of objects) {
-    if (typeof object !== 'function') continue;
-    const descriptor = getOwnPropertyDescriptor(object, 'prototype');
-    const prototype = descriptor === undefined ? undefined : descriptor.value;
-    if (typeof prototype !== 'object' || prototype === null) continue;
-    for (const name of ['toString', 'valueOf', 'toJSON', 'toLocaleString']) enableOverride(prototype, name);
-    let isHot = false;
-    for (const each of hot) isHot ||= prototype === each;
-    if (!isHot) enableOverride(prototype, 'constructor');
-  }
-};
-
-const harden = () => {
-  const objects = reachable();
-  overridable(objects);
-  for (const object of reachable()) freeze(object);
-};
