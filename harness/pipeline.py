@@ -22,7 +22,7 @@ from harness.parser import Parser
 from harness.redaction import Redactor
 from harness.run import Mode, Run, Settings
 from harness.runtime.adapter import PoolStatus
-from harness.runtime.runtime import Isolation, Runtime
+from harness.runtime.runtime import Hardening, Isolation, Runtime
 from harness.sync import Portal, in_event_loop, run_alone
 from harness.tools.registry import Tool, ToolRegistry, ToolStatistics
 
@@ -72,6 +72,10 @@ class Harness:
         ``"process"``: a fresh process for every execution. ``"shared"``: one process for the executions of one trust
         domain, one after another. ``"thread"``: a thread of this process, for trusted scripts only, since a script
         there cannot be killed and is held back by the VM alone.
+    hardening
+        What to do where the operating system cannot take everything away from those processes: ``"best_effort"`` says
+        once what is missing, in a line of the log ``harness``; ``"required"`` refuses to start. ``harness doctor``
+        shows every layer.
     seed
         Makes ``Math.random`` of every run repeat. By default each execution is seeded at random.
     continue_on_error
@@ -92,6 +96,7 @@ class Harness:
         mode: ModeChoice = "enabled",
         approver: Approver | None = None,
         isolation: Isolation = "process",
+        hardening: Hardening = "best_effort",
         seed: int | None = None,
         continue_on_error: bool = False,
         accept_fenced: bool = False,
@@ -100,6 +105,7 @@ class Harness:
     ) -> None:
         if isolation not in ("process", "shared", "thread"):
             raise UsageError(f"isolation is 'process', 'shared' or 'thread', not {isolation!r}.")
+        _check_hardening(hardening, isolation)
         if not callable(mode):
             _check_mode(mode)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
@@ -111,6 +117,7 @@ class Harness:
         """What waits for a person: ``pending()``, ``cancel(request_id)``, ``cancel_all()``, ``statistics``."""
         self._mode = mode
         self._isolation: Isolation = isolation
+        self._hardening: Hardening = hardening
         self._parser = Parser(limits=self.limits)
         self._settings = Settings(
             registry=self.tools,
@@ -133,7 +140,7 @@ class Harness:
         self._check_process()
         if self._runtime is not None:
             raise UsageError("This Harness is open already; one `async with` serves any number of concurrent runs.")
-        runtime = Runtime(self._isolation, self.limits)
+        runtime = Runtime(self._isolation, self.limits, self._hardening)
         await runtime.open()
         self._runtime = runtime
         return self
@@ -234,7 +241,7 @@ class Harness:
         run = Run(self._settings, given, _check_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
         if self._runtime is not None:
             return await run.outcome(text, self._runtime)
-        runtime = Runtime(self._isolation, self.limits)
+        runtime = Runtime(self._isolation, self.limits, self._hardening)
         if not run.needs_runtime:
             return await run.outcome(text, runtime)
         try:
@@ -277,7 +284,7 @@ class Harness:
         _check_text(text)
         if self._runtime is not None:
             return await inspect_text(text, self._settings, self._runtime)
-        runtime = Runtime(self._isolation, self.limits)
+        runtime = Runtime(self._isolation, self.limits, self._hardening)
         try:
             await runtime.open()
             return await inspect_text(text, self._settings, runtime)
@@ -342,6 +349,16 @@ def _registry(tools: object) -> ToolRegistry:
 def _check_text(text: object) -> None:
     if not isinstance(text, str):
         raise UsageError(f"The text is a str, not {type(text).__name__}.")
+
+
+def _check_hardening(hardening: object, isolation: Isolation) -> None:
+    if hardening not in ("best_effort", "required"):
+        raise UsageError(f"hardening is 'best_effort' or 'required', not {hardening!r}.")
+    if hardening == "required" and isolation == "thread":
+        raise UsageError(
+            "hardening='required' needs processes, from which something can be taken away: use isolation='process' or "
+            "'shared'."
+        )
 
 
 def _check_mode(mode: object) -> Mode:

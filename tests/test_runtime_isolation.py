@@ -23,7 +23,8 @@ from harness.runtime import wire
 from harness.runtime.adapter import Worker
 from harness.runtime.doctor import report
 from harness.runtime.forkserver import ForkedWorker
-from harness.runtime.lockdown import ACTIVE, LAYERS, Lockdown
+from harness.runtime.layers import ACTIVE, LAYERS
+from harness.runtime.lockdown import Lockdown
 from harness.runtime.pool import ProcessPool
 
 ONE = "<tool-calls>1</tool-calls>"

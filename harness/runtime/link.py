@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -16,11 +17,23 @@ _READ_SIZE = 64 * 1024
 
 
 class FrameLink:
-    """Frames over ``connection``, which it owns. Not for two tasks at once."""
+    """Frames over ``connection``, which it owns. Not for two tasks at once.
 
-    def __init__(self, connection: socket.socket, *, frame_bytes: int) -> None:
+    ``on_silence`` is called every ``period`` seconds while the other end is waited for.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        frame_bytes: int,
+        on_silence: Callable[[], None] | None = None,
+        period: float | None = None,
+    ) -> None:
         connection.setblocking(False)
         self._socket = connection
+        self._on_silence = on_silence
+        self._period = period
         self._limit = frame_bytes
         self._buffer = bytearray()
         self._greeted = False
@@ -34,16 +47,20 @@ class FrameLink:
         """
         self._expect_silence()
         await self.send(kind, body)
-        answer = await self.receive()
         if not self._greeted:
-            self._greeted = True
-            _raise_if_failed(answer)
-            if answer[0] != wire.READY:
-                raise WorkerGoneError("the worker did not say that it is ready", violation=True)
-            self.protections = Ready.read(answer[1]).protections
-            answer = await self.receive()
+            await self.greeting()
+        answer = await self.receive()
         _raise_if_failed(answer)
         return answer
+
+    async def greeting(self) -> None:
+        """Read what a worker says first. Raises `WorkerGoneError`."""
+        self._greeted = True
+        answer = await self.receive()
+        _raise_if_failed(answer)
+        if answer[0] != wire.READY:
+            raise WorkerGoneError("the worker did not say that it is ready", violation=True)
+        self.protections = Ready.read(answer[1]).protections
 
     @property
     def silent(self) -> bool:
@@ -103,9 +120,17 @@ class FrameLink:
                 raise WorkerGoneError(f"the worker closed its socket{torn}")
             self._buffer += data
 
-    async def _wait(self, until: object) -> None:
+    async def _wait(self, until: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:
-            await until(self._socket)  # type: ignore[operator]
+            if self._on_silence is None:
+                await until(self._socket)
+                return
+            while True:
+                with anyio.move_on_after(self._period) as pause:
+                    await until(self._socket)
+                if not pause.cancelled_caught:
+                    return
+                self._on_silence()
         except (anyio.ClosedResourceError, OSError, ValueError) as error:
             raise WorkerGoneError("the worker's socket was closed") from error
 
