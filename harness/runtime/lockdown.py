@@ -115,7 +115,7 @@ class Lockdown:
             if self._libc.clearenv() != 0:
                 raise OSError("clearenv failed")
             # Where the first stack holds them (fields 50 and 51).
-            fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+            fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
             start, end = int(fields[50 - 3]), int(fields[51 - 3])
             ctypes.memset(start, 0, end - start)
 
