@@ -26,9 +26,16 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.runtime.lockdown import Lockdown
 
 NOBODY = 65534
 MARK = b"hunter2-in-the-environment"
+ORPHAN = "outlive its parent"
 MIB = 1024 * 1024
 ADDRESS_SPACE, DATA, CPU_SECONDS = 1024 * MIB, 512 * MIB, 1
 MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022
@@ -71,7 +78,7 @@ class World:
         # Asked for now: a worker has none of these descriptors.
         self.tcp, self.udp, self.unix = (each.getsockname() for each in (self.listener, self.datagrams, self.abstract))
         self.buffer = ctypes.create_string_buffer(b"in memory")
-        fields = open("/proc/self/stat").read().rpartition(")")[2].split()
+        fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
         self.environment = int(fields[47]), int(fields[48]) - int(fields[47])
         # i386: mov eax, 20 (getpid); int 0x80; ret
         self.code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
@@ -84,7 +91,7 @@ class World:
                 signal.pause()
 
 
-def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], object]]:
+def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], object]]:  # noqa: C901
     """Each raises ``OSError`` if it is denied. ``file`` is there for this cell alone."""
 
     def open_and(then: Callable[[int], object], flags: int = os.O_RDONLY) -> None:
@@ -142,21 +149,19 @@ def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], objec
     return {
         "nothing": lambda: None,
         "use memory": lambda: bytearray(8 * MIB),
-        "abort": lambda: libc.abort(),
+        "abort": libc.abort,
         "open a file": lambda: open_and(lambda _: None),
         "create a file": lambda: os.open(f"{file}-new", os.O_CREAT | os.O_WRONLY),
         "write to a file": lambda: open_and(lambda number: os.write(number, b"x"), os.O_WRONLY),
         "list a directory": lambda: os.open(world.scratch, os.O_RDONLY),
-        "stat a file": lambda: os.stat(world.file),
-        "remove a file": lambda: os.unlink(file),
+        "stat a file": lambda: Path(world.file).stat(),
+        "remove a file": Path(file).unlink,
         "truncate a file": lambda: os.truncate(world.file, 0),
-        "make a directory": lambda: os.mkdir(f"{file}-directory"),
+        "make a directory": Path(f"{file}-directory").mkdir,
         "make a socket": lambda: socket.socket(socket.AF_INET),
         "connect over TCP": lambda: connect(socket.AF_INET, world.tcp),
         "listen on TCP": lambda: socket.socket(socket.AF_INET).bind(("127.0.0.1", 0)),
-        "send over UDP": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(
-            b"x", world.udp
-        ),
+        "send over UDP": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", world.udp),
         "connect to an abstract socket": lambda: connect(socket.AF_UNIX, world.unix),
         "fork": lambda: os.fork() or os._exit(0),
         "start a thread": lambda: _thread.start_new_thread(int, ()),
@@ -187,9 +192,9 @@ def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], objec
         "take much memory": lambda: grow(DATA, 3),
         "compute without end": compute,
         "compute without end, deaf to signals": compute_deaf_to_signals,
-        "leave a core file": lambda: libc.abort(),
+        "leave a core file": libc.abort,
         "be read by its parent": exchange_to_be_read,
-        "outlive its parent": exchange_to_be_read,
+        ORPHAN: exchange_to_be_read,
         "leave its root": lambda: os.chroot(world.scratch),
         "read a file of another user": lambda: os.open(world.secret, os.O_RDONLY),
     }
@@ -224,23 +229,22 @@ def read_of(pid: int, address: int) -> str:
     return "done" if done == 8 else errno.errorcode[ctypes.get_errno()]
 
 
-def one(world: World, lockdown: Lockdown, name: str, file: str, reports: list[dict[str, str]]) -> str:  # noqa: F821
+def one(world: World, lockdown: Lockdown, name: str, file: str, reports: list[dict[str, str]]) -> str:
     """In the zygote: make one attempt in a child, and find out how it went."""
     reading, writing = os.pipe()
     worker = os.fork()
     if worker == 0:
-        if name == "outlive its parent":
+        if name == ORPHAN:
             os.close(1)  # or whoever reads there would wait for this process
-        report = lockdown.finish(keep=writing)
-        os.write(writing, json.dumps(report).encode() + b"\n")
+        os.write(writing, json.dumps(lockdown.finish(keep=writing)).encode() + b"\n")
         make_attempt(attempts(world, writing, file)[name], writing)
         os._exit(0)
     os.close(writing)
-    if name == "outlive its parent":
+    if name == ORPHAN:
         # Its parent is this process, which ends now. Whether it lives, the process above finds out.
         while not os.read(reading, 4096).endswith(b"?"):
             pass
-        print(worker, flush=True, end="")
+        os.write(1, str(worker).encode())
         os._exit(0)
     said = b""
     while chunk := os.read(reading, 4096):
@@ -292,12 +296,14 @@ def in_child(work: Callable[[], object]) -> str:
         os.close(writing)
         os.close(reading)
         try:
-            print(json.dumps(work()), flush=True, end="")
+            said = work()
         except BaseException as error:  # noqa: BLE001 -- the test must hear of it
-            print(json.dumps({"failed": f"{type(error).__name__}: {error}"}), flush=True, end="")
+            said = {"failed": f"{type(error).__name__}: {error}"}
+        with os.fdopen(1, "w") as pipe:
+            json.dump(said, pipe)
         os._exit(0)
     os.close(writing)
-    with open(reading) as pipe:
+    with os.fdopen(reading) as pipe:
         printed = pipe.read()
     os.waitpid(child, 0)
     return printed
@@ -326,16 +332,15 @@ def main() -> None:
     cells: dict[str, object] = {}
     for number, (name, without, names) in enumerate(request["cells"]):
         file = f"{world.scratch}/own-{os.getpid()}-{number}"
-        os.close(os.open(file, os.O_CREAT | os.O_WRONLY))
-        orphan = "outlive its parent"
-        others = [each for each in names if each != orphan]
-        found = json.loads(in_child(lambda: cell(world, without, others, file)))
-        if orphan in names:
-            found["results"][orphan] = outlives(in_child(lambda: cell(world, without, [orphan], file)))
+        Path(file).touch()
+        others = [each for each in names if each != ORPHAN]
+        found = json.loads(in_child(partial(cell, world, without, others, file)))
+        if ORPHAN in names:
+            found["results"][ORPHAN] = outlives(in_child(partial(cell, world, without, [ORPHAN], file)))
         cells[name] = found
     os.kill(world.victim, signal.SIGKILL)
     os.waitpid(world.victim, 0)
-    print(json.dumps({"kernel": kernel, "cells": cells}))
+    json.dump({"kernel": kernel, "cells": cells}, sys.stdout)
 
 
 if __name__ == "__main__":

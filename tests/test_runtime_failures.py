@@ -39,7 +39,7 @@ def pool_of(harness: Harness) -> ProcessPool:
 
 def server_of(harness: Harness) -> ForkServer:
     server = pool_of(harness)._server
-    assert server is not None
+    assert isinstance(server, ForkServer)
     return server
 
 
