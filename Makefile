@@ -1,5 +1,5 @@
 # Every target sets itself up: a virtual environment in .venv, rebuilt when pyproject.toml changes or it stops working.
-#   make demo | test | lint | types | bench | check | check-all | clean | distclean
+#   make demo | test | lint | types | bench | walls | check | check-all | clean | distclean
 # PYTHON=python3.12 chooses the interpreter, ARGS="-k detector" is handed to pytest.
 
 .DEFAULT_GOAL := help
@@ -21,7 +21,7 @@ ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo works),wor
 $(shell rm -f $(READY) $(READY_BENCH))
 endif
 
-.PHONY: help demo test slow lint types bench check check-all format clean distclean
+.PHONY: help demo test slow lint types bench walls check check-all format clean distclean
 
 help:
 	@echo "make demo       run a sample transcript and show what became of it"
@@ -32,6 +32,7 @@ help:
 	@echo "make check      lint, types and test"
 	@echo "make check-all  check, the slow tests and the demo"
 	@echo "make bench      timings beside those of pydantic-monty"
+	@echo "make walls      what each layer of the lockdown costs, and how far a script gets past its limits"
 	@echo "make format     let ruff format and fix what it can"
 	@echo "make clean      remove caches and build products; distclean removes .venv too"
 
@@ -78,6 +79,9 @@ types: $(READY)
 
 bench: $(READY_BENCH)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+walls: $(READY)
+	@$(BIN)/python benchmarks/walls.py $(ARGS)
 
 check: lint types test
 

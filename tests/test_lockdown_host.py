@@ -170,7 +170,7 @@ async def test_a_worker_that_holds_too_much_memory_is_ended(name, start, monkeyp
 @pytest.mark.requirement("SBX-011")
 @pytest.mark.parametrize("start", ["fork", "spawn"], indirect=True)
 async def test_a_worker_that_sleeps_instead_of_answering_is_ended(start, monkeypatch):
-    monkeypatch.setattr("harness.runtime.watch._LOOKS_ASLEEP", 3)
+    monkeypatch.setattr("harness.runtime.watch._ASLEEP_S", 0.1)
     error = await attempt("fall_asleep")
     assert error.type == "WorkerCrashedError"
     assert "slept instead of answering" in error.message
@@ -181,13 +181,13 @@ async def test_a_worker_that_sleeps_instead_of_answering_is_ended(start, monkeyp
 def test_a_worker_that_computes_or_waits_for_the_host_is_not_taken_for_dead():
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         watch = Watch(process.pid, resident_bytes=1 << 40)
-        assert {watch.look(owes_answer=False) for _ in range(200)} == {None}
+        assert {watch.look(1.0, owes_answer=False) for _ in range(200)} == {None}
         process.communicate(b"\n")
         # One that has gone is nobody's business.
-        assert watch.look(owes_answer=True) is None
+        assert watch.look(1.0, owes_answer=True) is None
     busy = Watch(os.getpid(), resident_bytes=1 << 40)
-    assert {busy.look(owes_answer=True) for _ in range(200)} == {None}
-    assert Watch(os.getpid(), resident_bytes=1).look(owes_answer=False) == "memory"
+    assert {busy.look(1.0, owes_answer=True) for _ in range(200)} == {None}
+    assert Watch(os.getpid(), resident_bytes=1).look(1.0, owes_answer=False) == "memory"
 
 
 # ── what is demanded ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -19,7 +19,7 @@ _READ_SIZE = 64 * 1024
 class FrameLink:
     """Frames over ``connection``, which it owns. Not for two tasks at once.
 
-    ``on_silence`` is called every ``period`` seconds while the other end is waited for.
+    While the other end is waited for, ``on_silence`` is called with `period` every `period` seconds.
     """
 
     def __init__(
@@ -27,13 +27,13 @@ class FrameLink:
         connection: socket.socket,
         *,
         frame_bytes: int,
-        on_silence: Callable[[], None] | None = None,
-        period: float | None = None,
+        on_silence: Callable[[float], None] | None = None,
     ) -> None:
         connection.setblocking(False)
         self._socket = connection
         self._on_silence = on_silence
-        self._period = period
+        self.period: float | None = None
+        """Seconds; None for never."""
         self._limit = frame_bytes
         self._buffer = bytearray()
         self._greeted = False
@@ -122,15 +122,13 @@ class FrameLink:
 
     async def _wait(self, until: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:
-            if self._on_silence is None:
-                await until(self._socket)
-                return
-            while True:
-                with anyio.move_on_after(self._period) as pause:
+            while self._on_silence is not None and self.period is not None:
+                with anyio.move_on_after(self.period) as pause:
                     await until(self._socket)
                 if not pause.cancelled_caught:
                     return
-                self._on_silence()
+                self._on_silence(self.period)
+            await until(self._socket)
         except (anyio.ClosedResourceError, OSError, ValueError) as error:
             raise WorkerGoneError("the worker's socket was closed") from error
 

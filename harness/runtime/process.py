@@ -10,7 +10,7 @@ import anyio
 from harness.limits import MIB, Limits
 from harness.runtime.adapter import Death
 from harness.runtime.link import FrameLink
-from harness.runtime.watch import COMPUTING_PERIOD_S, WAITING_PERIOD_S, Overrun, Watch
+from harness.runtime.watch import FIRST_PERIOD_S, LATER_PERIOD_S, Overrun, Watch
 
 __all__ = ["ProcessWorker"]
 
@@ -29,16 +29,16 @@ class ProcessWorker(ABC):
         """Why the host ended it on its own account."""
         resident = limits.memory_bytes + _COPIES_OF_A_FRAME * limits.frame_bytes + _RESIDENT_HEADROOM
         self._watch = Watch(pid, resident_bytes=resident)
-        self._link = FrameLink(
-            connection,
-            frame_bytes=limits.frame_bytes,
-            on_silence=self._look_while_it_computes,
-            period=COMPUTING_PERIOD_S,
-        )
+        self._link = FrameLink(connection, frame_bytes=limits.frame_bytes, on_silence=self._look)
+        self._link.period = FIRST_PERIOD_S
+        self._owes_answer = False
 
     async def exchange(self, kind: int, body: bytes) -> tuple[int, bytes]:
         """See `harness.runtime.adapter.Worker`."""
-        return await self._link.exchange(kind, body)
+        self._owes_answer = True
+        answer = await self._link.exchange(kind, body)
+        self._owes_answer = False
+        return answer
 
     @property
     def protections(self) -> dict[str, str]:
@@ -57,10 +57,15 @@ class ProcessWorker(ABC):
 
     async def gone(self) -> None:
         """See `harness.runtime.adapter.Worker`."""
-        while self.alive:
-            with anyio.move_on_after(WAITING_PERIOD_S):
-                await self._over()
-            self._look(owes_answer=False)
+        # Whoever waits for an answer in the meantime need not look as well, which would cost something for each call.
+        before, self._link.period = self._link.period, None
+        try:
+            while self.alive:
+                with anyio.move_on_after(LATER_PERIOD_S):
+                    await self._over()
+                self._look(LATER_PERIOD_S)
+        finally:
+            self._link.period = before
 
     @abstractmethod
     async def _over(self) -> None:
@@ -74,11 +79,8 @@ class ProcessWorker(ABC):
     async def ended(self) -> Death:
         """See `harness.runtime.adapter.Worker`."""
 
-    def _look_while_it_computes(self) -> None:
-        self._look(owes_answer=True)
-
-    def _look(self, *, owes_answer: bool) -> None:
-        found = self._watch.look(owes_answer=owes_answer)
+    def _look(self, period: float) -> None:
+        found = self._watch.look(period, owes_answer=self._owes_answer)
         # Its number may have been given to another process only after it was over.
         if found is not None and self.overrun is None and self.alive:
             self.overrun = found

@@ -10,18 +10,18 @@ import os
 from pathlib import Path
 from typing import Literal
 
-__all__ = ["COMPUTING_PERIOD_S", "WAITING_PERIOD_S", "Overrun", "Watch", "can_watch"]
+__all__ = ["FIRST_PERIOD_S", "LATER_PERIOD_S", "Overrun", "Watch", "can_watch"]
 
 Overrun = Literal["memory", "silence"]
 """Why a worker was ended: it came to hold too much, or it neither computed nor answered."""
 
-COMPUTING_PERIOD_S = 0.05
-"""Seconds between two looks while the host waits for an answer."""
-WAITING_PERIOD_S = 0.25
-"""Seconds between two looks while the worker waits for the host, and should do nothing."""
+FIRST_PERIOD_S = 0.05
+"""Seconds between two looks while the host waits for the first answer of an execution."""
+LATER_PERIOD_S = 0.2
+"""Seconds between two looks from then on, whether the worker computes or waits for the host."""
 
-# Looks in a row, not seconds: a host that was stopped itself must not take its worker for dead.
-_LOOKS_ASLEEP = 60
+# Counted in looks, not by a clock: a host that was stopped itself must not take its worker for dead.
+_ASLEEP_S = 3.0
 # Sleeping or stopped, by a signal or a debugger. One that is swapped out or held back is in another state.
 _ASLEEP = frozenset("STt")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
@@ -38,11 +38,12 @@ class Watch:
     def __init__(self, pid: int, *, resident_bytes: int) -> None:
         self._path = f"/proc/{pid}/stat"
         self._most_pages = resident_bytes // _PAGE_BYTES
-        self._looks_asleep = 0
+        self._asleep_s = 0.0
         self._cpu_ticks = ["", ""]
 
-    def look(self, *, owes_answer: bool) -> Overrun | None:
-        """One look; what is wrong with it, if anything. A process that has gone, or cannot be seen, is not judged.
+    def look(self, period: float, *, owes_answer: bool) -> Overrun | None:
+        """One look, ``period`` seconds after the last; what is wrong with it, if anything. A process that has gone, or
+        cannot be seen, is not judged.
 
         ``owes_answer`` says that it has been asked something, so that there is nothing it could be waiting for.
         """
@@ -58,6 +59,6 @@ class Watch:
         if pages > self._most_pages:
             return "memory"
         asleep = owes_answer and state in _ASLEEP and cpu_ticks == self._cpu_ticks
-        self._looks_asleep = self._looks_asleep + 1 if asleep else 0
+        self._asleep_s = self._asleep_s + period if asleep else 0.0
         self._cpu_ticks = cpu_ticks
-        return "silence" if self._looks_asleep >= _LOOKS_ASLEEP else None
+        return "silence" if self._asleep_s > _ASLEEP_S else None
