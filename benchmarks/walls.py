@@ -26,6 +26,7 @@ from harness.runtime.lockdown import Lockdown
 
 CHILDREN = 100
 ROUNDS = 7
+RUNS = 20
 LIMIT_S = 0.3
 AIM_MS = 250
 
@@ -128,17 +129,22 @@ async def past_wall_time(isolation: Literal["process", "shared"]) -> dict[str, f
     return found
 
 
+def children_ms() -> float:
+    """Milliseconds of processor time that this process's children used, of those that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (usage.ru_utime + usage.ru_stime) * 1000
+
+
 async def past_cpu_time() -> dict[str, float]:
     """Milliseconds of processor time past ``cpu_time``, by script: what its processes used, less what others do."""
 
     async def used(script: str | None) -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        before = children_ms()
         async with Harness(limits={"cpu_time": LIMIT_S, "wall_time": 60}) as harness:
             await harness.run("<tool-calls>1</tool-calls>")
             if script is not None:
                 await stopped(harness, script, "cpu")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) * 1000
+        return children_ms() - before
 
     idle = statistics.median([await used(None) for _ in range(ROUNDS)])
     return {name: await used(script) - idle - LIMIT_S * 1000 for name, script in UNSTOPPABLE.items()}
@@ -185,6 +191,15 @@ async def changed(harness: Harness, name: str, value: object) -> AsyncIterator[H
         await harness.aclose()
 
 
+async def children_cost(runs: int, *, fork: bool) -> float:
+    """Milliseconds of processor time of all processes in the life of a harness that runs one line that often."""
+    before = children_ms()
+    async with changed(Harness(), "pool.can_fork", lambda: fork) as harness:
+        for _ in range(runs):
+            await harness.run("<tool-calls>1 + 1</tool-calls>")
+    return children_ms() - before
+
+
 async def show_executions(console: Console) -> None:
     """One line of script by the way its process is made, and the price of the watch on 100 calls in a row."""
     calls = "<tool-calls>let n = 0; for (let i = 0; i < 100; i++) n = await tools.add({a: n, b: i}); n</tool-calls>"
@@ -212,6 +227,11 @@ async def show_executions(console: Console) -> None:
         f"one line of script: {medians['forked'] * 1000:.2f} ms in a forked process, "
         f"{medians['spawned'] * 1000:.0f} ms in a spawned one"
     )
+    for name, fork in (("forked", True), ("spawned", False)):
+        costs = [await children_cost(runs, fork=fork) for runs in (1, 1 + RUNS)]
+        console.print(
+            f"processor time of the processes for each such line, {name}: {(costs[1] - costs[0]) / RUNS:.1f} ms"
+        )
     console.print(f"one line, shared, watched / unwatched: {medians['watched'] / medians['unwatched']:.2f}")
     ratio = medians["calls watched"] / medians["calls unwatched"]
     console.print(f"100 calls in a row, shared, watched / unwatched: {ratio:.2f}")
