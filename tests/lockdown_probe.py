@@ -115,14 +115,13 @@ def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], objec
         if ctypes.CFUNCTYPE(ctypes.c_int)(address)() != os.getpid():
             raise OSError(errno.ENOSYS, "")
 
-    def other_descriptors() -> None:
-        for number in range(64):
-            if number != keep:
-                try:
-                    fcntl.fcntl(number, fcntl.F_GETFD)
-                except OSError:
-                    continue
-                return
+    def descriptors(numbers: range) -> None:
+        for number in numbers:
+            try:
+                fcntl.fcntl(number, fcntl.F_GETFD)
+            except OSError:
+                continue
+            return
         raise OSError(errno.EBADF, "")
 
     def environment() -> None:
@@ -186,7 +185,8 @@ def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], objec
         "copy a descriptor": lambda: os.dup(keep),
         "raise a limit": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10)),
         "become dumpable": lambda: checked(libc.prctl(4, 1, 0, 0, 0)),
-        "see other descriptors": other_descriptors,
+        "see descriptors below its own": lambda: descriptors(range(keep)),
+        "see descriptors above its own": lambda: descriptors(range(keep + 1, keep + 64)),
         "find its environment": environment,
         "reserve much memory": lambda: grow(ADDRESS_SPACE, 0),
         "take much memory": lambda: grow(DATA, 3),
@@ -232,6 +232,7 @@ def read_of(pid: int, address: int) -> str:
 def one(world: World, lockdown: Lockdown, name: str, file: str, reports: list[dict[str, str]]) -> str:
     """In the zygote: make one attempt in a child, and find out how it went."""
     reading, writing = os.pipe()
+    another = os.dup(writing)
     worker = os.fork()
     if worker == 0:
         if name == ORPHAN:
@@ -240,6 +241,7 @@ def one(world: World, lockdown: Lockdown, name: str, file: str, reports: list[di
         make_attempt(attempts(world, writing, file)[name], writing)
         os._exit(0)
     os.close(writing)
+    os.close(another)
     if name == ORPHAN:
         # Its parent is this process, which ends now. Whether it lives, the process above finds out.
         while not os.read(reading, 4096).endswith(b"?"):

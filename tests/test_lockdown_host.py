@@ -359,6 +359,16 @@ def test_scripts_on_a_machine_without_seccomp():
     assert done.stderr.count("seccomp (failed: ENOSYS)") == 1
 
 
+@pytest.mark.requirement("SBX-020", "CLI-002")
+def test_the_command_line_can_demand_the_full_set(tmp_path):
+    (tmp_path / "text").write_text(block("console.log('ran')"))
+    done = on_a_machine_without(
+        [LANDLOCK], "-m", "harness", "run", str(tmp_path / "text"), "--hardening", "required", "--json"
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "landlock" in done.stderr
+
+
 @pytest.mark.requirement("SBX-030")
 def test_a_machine_without_handles_to_processes_spawns_its_workers():
     done = on_a_machine_without([PIDFD_OPEN], "-m", "harness", "doctor", "--json")
