@@ -47,6 +47,7 @@ DENIED_BY: dict[str, set[str]] = {
     "signal another process": {"seccomp", "landlock"},
     "signal its parent": {"seccomp"},
     "signal a thread of another": {"seccomp", "landlock"},
+    "signal a thread of a later process": {"seccomp"},
     "trace another process": {"seccomp", "landlock"},
     "read the memory of another": {"seccomp", "landlock"},
     "get a handle to another": {"seccomp", "limit_files"},
