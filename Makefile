@@ -1,5 +1,5 @@
 # Every target sets itself up: a virtual environment in .venv, rebuilt when pyproject.toml changes or it stops working.
-#   make demo | test | lint | types | bench | fuzz | test262 | check | check-all | clean | distclean
+#   make demo | test | lint | types | bench | fuzz | test262 | walls | check | check-all | clean | distclean
 # PYTHON=python3.12 chooses the interpreter, ARGS="-k detector" is handed to pytest.
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo works),wor
 $(shell rm -f $(READY) $(READY_BENCH) $(READY_FUZZ))
 endif
 
-.PHONY: help demo test slow lint types bench fuzz test262 check check-all format clean distclean
+.PHONY: help demo test slow lint types bench fuzz test262 walls check check-all format clean distclean
 
 help:
 	@echo "make demo       run a sample transcript and show what became of it"
@@ -39,6 +39,7 @@ help:
 	@echo "make bench      timings beside those of pydantic-monty"
 	@echo "make fuzz       search for inputs that break a promise, FUZZ_SECONDS=60 for each target"
 	@echo "make test262    what the hardening costs ordinary JavaScript (ARGS=\"--path DIR\": a copy of test262)"
+	@echo "make walls      what each layer of the lockdown costs, and how far a script gets past its limits"
 	@echo "make format     let ruff format and fix what it can"
 	@echo "make clean      remove caches and build products; distclean removes .venv too"
 
@@ -102,6 +103,9 @@ fuzz: $(READY_FUZZ)
 
 test262: $(READY)
 	@$(BIN)/python benchmarks/test262.py $(ARGS)
+
+walls: $(READY)
+	@$(BIN)/python benchmarks/walls.py $(ARGS)
 
 check: lint types test
 

@@ -12,9 +12,10 @@ from harness.context import ExecutionContext, merge_limits
 from harness.errors import UsageError
 from harness.limits import Limits
 from harness.run import Mode
+from harness.runtime.runtime import Isolation
 from harness.tools.registry import Tool, ToolRegistry
 
-__all__ = ["given_context", "given_mode", "given_registry", "given_text"]
+__all__ = ["check_hardening", "given_context", "given_mode", "given_registry", "given_text"]
 
 
 def given_registry(tools: object) -> ToolRegistry:
@@ -40,6 +41,17 @@ def given_mode(mode: object) -> Mode:
     if mode not in ("enabled", "dry-run", "disabled"):
         raise UsageError(f"mode is 'enabled', 'dry-run' or 'disabled', or a function that returns one, not {mode!r}.")
     return mode
+
+
+def check_hardening(hardening: object, isolation: Isolation) -> None:
+    """Whether the layers of the lockdown are asked for, and can be had."""
+    if hardening not in ("best_effort", "required"):
+        raise UsageError(f"hardening is 'best_effort' or 'required', not {hardening!r}.")
+    if hardening == "required" and isolation == "thread":
+        raise UsageError(
+            "hardening='required' needs processes, from which something can be taken away: use isolation='process' or "
+            "'shared'."
+        )
 
 
 def given_context(

@@ -67,5 +67,7 @@ class Limits(BaseModel):
     """Characters of an opening tag or a line that the detector holds back while it cannot decide."""
     frame_bytes: int = _bytes(8 * MIB, 64 * KIB, 256 * MIB)
     """Size of one frame between host and worker."""
+    max_forks: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 10_000
+    """Workers that one fork server starts, before another with another memory layout takes its place."""
     json_depth: Annotated[int, Field(strict=True, ge=1, le=200)] = 200
     """Nesting of arguments, results and context. No more than 200, since pydantic carries no more than 250."""

@@ -17,14 +17,14 @@ from harness.approvals.decision import Approver
 from harness.context import ExecutionContext, merge_limits
 from harness.declarations.prompt import DEFAULT_CHARACTERS, prompt_section
 from harness.errors import UsageError
-from harness.given import given_context, given_mode, given_registry, given_text
+from harness.given import check_hardening, given_context, given_mode, given_registry, given_text
 from harness.inspection import inspect_text
 from harness.limits import Limits
 from harness.model import Diagnostic, Outcome
 from harness.parser import Parser
 from harness.redaction import Redactor
 from harness.run import Mode, Run, Settings
-from harness.runtime.runtime import Isolation, Runtime
+from harness.runtime.runtime import Hardening, Isolation, Runtime
 from harness.status import HarnessStatus
 from harness.sync import Portal, in_event_loop, run_alone
 from harness.tools.budget import Budget, OnBudget, OnRateLimit
@@ -66,6 +66,10 @@ class Harness:
         ``"process"``: a fresh process for every execution. ``"shared"``: one process for the executions of one trust
         domain, one after another. ``"thread"``: a thread of this process, for trusted scripts only, since a script
         there cannot be killed and is held back by the VM alone.
+    hardening
+        What to do where the operating system cannot take everything away from those processes: ``"best_effort"`` says
+        once what is missing, in a line of the log ``harness``; ``"required"`` refuses to start. ``harness doctor``
+        shows every layer.
     seed
         Makes ``Math.random`` of every run repeat. By default each execution is seeded at random.
     continue_on_error
@@ -99,6 +103,7 @@ class Harness:
         mode: ModeChoice = "enabled",
         approver: Approver | None = None,
         isolation: Isolation = "process",
+        hardening: Hardening = "best_effort",
         seed: int | None = None,
         continue_on_error: bool = False,
         accept_fenced: bool = False,
@@ -112,6 +117,7 @@ class Harness:
     ) -> None:
         if isolation not in ("process", "shared", "thread"):
             raise UsageError(f"isolation is 'process', 'shared' or 'thread', not {isolation!r}.")
+        check_hardening(hardening, isolation)
         if not callable(mode):
             given_mode(mode)
         if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
@@ -123,6 +129,7 @@ class Harness:
         """What waits for a person: ``pending()``, ``cancel(request_id)``, ``cancel_all()``, ``statistics``."""
         self._mode = mode
         self._isolation: Isolation = isolation
+        self._hardening: Hardening = hardening
         self._parser = Parser(limits=self.limits)
         redactor = Redactor(secrets=secrets)
         self._economy = Economy(
@@ -156,7 +163,7 @@ class Harness:
         self._check_process()
         if self._runtime is not None:
             raise UsageError("This Harness is open already; one `async with` serves any number of concurrent runs.")
-        runtime = Runtime(self._isolation, self.limits)
+        runtime = Runtime(self._isolation, self.limits, self._hardening)
         await runtime.open()
         self._runtime = runtime
         return self
@@ -266,7 +273,7 @@ class Harness:
         run = Run(settings, given, given_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
         if self._runtime is not None:
             return await run.outcome(text, self._runtime)
-        runtime = Runtime(self._isolation, self.limits)
+        runtime = Runtime(self._isolation, self.limits, self._hardening)
         if not run.needs_runtime:
             return await run.outcome(text, runtime)
         try:
@@ -291,7 +298,7 @@ class Harness:
         settings = self._granting(tools)
         if self._runtime is not None:
             return await inspect_text(text, settings, self._runtime)
-        runtime = Runtime(self._isolation, self.limits)
+        runtime = Runtime(self._isolation, self.limits, self._hardening)
         try:
             await runtime.open()
             return await inspect_text(text, settings, runtime)

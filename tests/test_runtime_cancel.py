@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from harness import ExecutionStatus, Harness, Outcome, tool
+from harness.runtime.forkserver import ForkServer
 from harness.runtime.pool import ProcessPool
 from harness.runtime.threads import ThreadPool
 
@@ -147,7 +148,7 @@ async def test_cancellation_while_a_worker_is_waited_for_loses_none():
         pool = pool_of(harness)
         assert isinstance(pool, ProcessPool)
         server = pool._server
-        assert server is not None
+        assert isinstance(server, ForkServer)
         assert server._process is not None
         zygote = server._process.pid
         children = Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()  # noqa: ASYNC240 -- procfs

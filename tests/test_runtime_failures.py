@@ -18,6 +18,7 @@ import pytest
 
 from harness import ExecutionStatus, Harness, HarnessInternalError, Outcome, UsageError, tool
 from harness.limits import Limits
+from harness.runtime.boot import worker_config
 from harness.runtime.forkserver import ForkedWorker, ForkServer
 from harness.runtime.pool import ProcessPool
 
@@ -38,7 +39,7 @@ def pool_of(harness: Harness) -> ProcessPool:
 
 def server_of(harness: Harness) -> ForkServer:
     server = pool_of(harness)._server
-    assert server is not None
+    assert isinstance(server, ForkServer)
     return server
 
 
@@ -391,9 +392,9 @@ async def test_after_a_crash_the_next_worker_comes_from_another_fork_server():
 @pytest.mark.anyio
 @pytest.mark.requirement("RUN-008")
 async def test_a_fork_server_that_cannot_start_says_why():
-    # Every worker's address space would be too small for the interpreter itself.
-    server = ForkServer(stack_bytes=4 << 20, memory_bytes=1 << 20, frame_bytes=1 << 20)
-    server._config["stack_bytes"] = 1
+    config = worker_config(Limits(), runs=1, required=False)
+    # Every worker's stack would be too small for the engine itself.
+    server = ForkServer(Limits(), {**config, "stack_bytes": 1})
     server.start()
     try:
         with pytest.raises(HarnessInternalError, match="fork server says"):

@@ -686,7 +686,7 @@ def test_a_harness_whose_vm_is_not_hardened_runs_nothing(isolation, error, tmp_p
 @pytest.mark.requirement("VM-025")
 def test_what_a_fork_server_says_before_it_ends_is_heard():
     # With a request unread, the end of the other side is an error that comes before what it said.
-    server = ForkServer(stack_bytes=STACK, memory_bytes=1 << 26, frame_bytes=1 << 20)
+    server = ForkServer(Limits(), {})
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours:
         ours.setblocking(False)

@@ -51,6 +51,11 @@ class Isolation(enum.StrEnum):
     THREAD = "thread"
 
 
+class Hardening(enum.StrEnum):
+    BEST_EFFORT = "best_effort"
+    REQUIRED = "required"
+
+
 class ToolsFormat(enum.StrEnum):
     MARKDOWN = "markdown"
     JSON = "json"
@@ -142,6 +147,13 @@ def run_command(
             help="process: a fresh process for each block. shared: one for all. thread: trusted scripts only."
         ),
     ] = Isolation.PROCESS,
+    hardening: Annotated[
+        Hardening,
+        typer.Option(
+            help="Where the system cannot take everything away from those processes: best_effort says so and goes on, "
+            "required runs nothing. `harness doctor` shows what is missing."
+        ),
+    ] = Hardening.BEST_EFFORT,
     limit: LimitPairs = None,
     seed: Annotated[int | None, typer.Option(help="Seed of Math.random, for a run that can be repeated.")] = None,
     continue_on_error: Annotated[
@@ -166,6 +178,7 @@ def run_command(
             mode=mode.value,
             approver=approver,
             isolation=isolation.value,
+            hardening=hardening.value,
             seed=seed,
             continue_on_error=continue_on_error,
             accept_fenced=accept_fenced,
@@ -253,11 +266,14 @@ def tools_command(
 
 @app.command("doctor")
 def doctor_command(as_json: AsJson = False) -> None:
-    """Show which protections are active on this machine."""
+    """Show which protections are active on this machine, and what to do about the others.
+
+    Exit status: 0 if all are, 1 if one is missing.
+    """
     from harness.cli.output import ending_in_exit, json_output, people, print_json
 
     with ending_in_exit(), json_output(as_json) as output:
-        from harness.cli.doctor import doctor_table, protections
+        from harness.cli.doctor import doctor_table, protections, verdict
 
         found = protections()
         if output is not None:
@@ -267,6 +283,8 @@ def doctor_command(as_json: AsJson = False) -> None:
         else:
             with people() as console:
                 console.print(doctor_table(found))
+                console.print(verdict(found))
+        raise typer.Exit(not all(protection["active"] for protection in found))
 
 
 def _registry(references: list[str] | None) -> ToolRegistry:

@@ -13,7 +13,7 @@ from harness.redaction import visible
 from harness.runtime.doctor import report
 from harness.sync import run_alone
 
-__all__ = ["doctor_table", "protections"]
+__all__ = ["doctor_table", "protections", "verdict"]
 
 
 def protections() -> list[dict[str, Any]]:
@@ -27,3 +27,14 @@ def doctor_table(found: Sequence[Mapping[str, Any]]) -> Table:
         state = Text("active", style="green") if protection["active"] else Text("missing", style="bold red")
         table.add_row(state, Text(protection["name"], style="bold"), Text(visible(protection["detail"])))
     return table
+
+
+def verdict(found: Sequence[Mapping[str, Any]]) -> Text:
+    """One line: what becomes of a script here."""
+    if all(protection["active"] for protection in found):
+        return Text("Everything is active.")
+    if not next(protection for protection in found if protection["name"] == "worker")["active"]:
+        return Text("No script can run here in a process of its own.")
+    return Text(
+        "Scripts run with less protection than there could be (hardening=best_effort), or not at all (required)."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 __all__ = ["Death", "PoolStatus", "Worker", "WorkerGoneError", "WorkerPool"]
 
@@ -24,9 +24,13 @@ class Death:
     """Exit status; negative for a signal; None where nobody can know (a thread, a lost fork server)."""
     orphaned: bool = False
     """It ended because its fork server had."""
+    overrun: Literal["memory", "silence"] | None = None
+    """Why the host ended it on its own account; None if it did not (see `harness.runtime.watch`)."""
 
     def describe(self) -> str:
         """A few words for a message."""
+        if self.overrun == "silence":
+            return "was ended by the host, since it slept instead of answering"
         if self.status is None:
             return "ended"
         if self.status < 0:

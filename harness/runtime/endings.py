@@ -242,7 +242,9 @@ def death(gone: WorkerGoneError, how: Death, limits: Limits) -> HarnessError:
             retryable=False,
             details={"violation": True},
         )
-    if how.status == -signal.SIGPROF:
+    if how.overrun == "memory":
+        return _memory(limits)
+    if how.status in (-signal.SIGPROF, -signal.SIGXCPU):
         return _cpu(limits)
     return WorkerCrashedError(
         f"The process that ran the script {how.describe()} ({gone}).",

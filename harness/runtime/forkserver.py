@@ -6,39 +6,27 @@ No task runs in the background: whoever needs a message from the zygote reads th
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import json
 import os
 import select
 import signal
 import socket
 import struct
 import subprocess
-import sys
 from collections import deque
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import anyio
 
-import harness
 from harness.errors import HarnessInternalError
+from harness.limits import Limits
 from harness.runtime import wire
 from harness.runtime.adapter import Death
-from harness.runtime.link import FrameLink
-from harness.runtime.rehearsal import rehearsal
+from harness.runtime.boot import spawn
+from harness.runtime.process import ProcessWorker
 
 __all__ = ["ForkServer", "ForkedWorker"]
 
-_BOOT = "import sys;sys.path+=sys.argv[3:];from harness.runtime.zygote import main;main(int(sys.argv[1]),sys.argv[2])"
-_ENVIRONMENT = {
-    # Math results would differ between processors whose C library picks fused instructions.
-    "GLIBC_TUNABLES": "glibc.cpu.hwcaps=-FMA,-FMA4,-AVX2",
-    # Otherwise every worker would link anew what its zygote has not called yet.
-    "LD_BIND_NOW": "1",
-    "TZ": "UTC",
-    "LC_ALL": "C.UTF-8",
-}
-_ADDRESS_SPACE_HEADROOM = 256 * 1024 * 1024
 _CRASHES = {-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGILL, -signal.SIGSYS}
 _START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 2.0
@@ -47,37 +35,20 @@ _INT = struct.Struct("i")
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-class ForkedWorker:
-    """One worker process."""
+class ForkedWorker(ProcessWorker):
+    """One worker process that a zygote forked."""
 
-    def __init__(self, server: ForkServer, pid: int, connection: socket.socket, pidfd: int, frame_bytes: int) -> None:
+    def __init__(self, server: ForkServer, pid: int, connection: socket.socket, pidfd: int, limits: Limits) -> None:
+        super().__init__(pid, connection, limits)
         self.server = server
-        self.pid = pid
-        self.runs = 0
-        self._link = FrameLink(connection, frame_bytes=frame_bytes)
         self._pidfd = pidfd
-
-    async def exchange(self, kind: int, body: bytes) -> tuple[int, bytes]:
-        """See `harness.runtime.adapter.Worker`."""
-        return await self._link.exchange(kind, body)
-
-    @property
-    def protections(self) -> dict[str, str]:
-        """See `harness.runtime.adapter.Worker`."""
-        return self._link.protections
 
     @property
     def alive(self) -> bool:
         """Whether its process runs."""
         return self._pidfd >= 0 and not _is_over(self._pidfd)
 
-    @property
-    def fit(self) -> bool:
-        """Whether it can serve another execution."""
-        return self._link.silent and self.alive
-
-    async def gone(self) -> None:
-        """See `harness.runtime.adapter.Worker`."""
+    async def _over(self) -> None:
         if self._pidfd < 0:
             return
         # A descriptor of its own: an event loop lets only one task wait for each.
@@ -103,7 +74,7 @@ class ForkedWorker:
             with anyio.CancelScope(shield=True):
                 await _over(pidfd)
             os.close(pidfd)
-        return Death(self.server.exits.get(self.pid))
+        return Death(self.server.exits.get(self.pid), overrun=self.overrun)
 
 
 def _is_over(pidfd: int) -> bool:
@@ -124,14 +95,9 @@ async def _over(pidfd: int) -> None:
 class ForkServer:
     """A zygote and its workers."""
 
-    def __init__(self, *, stack_bytes: int, memory_bytes: int, frame_bytes: int) -> None:
-        self._config = {
-            "host": os.getpid(),
-            "stack_bytes": stack_bytes,
-            "address_space": memory_bytes + _ADDRESS_SPACE_HEADROOM,
-            "rehearsal": rehearsal(),
-        }
-        self._frame_bytes = frame_bytes
+    def __init__(self, limits: Limits, config: Mapping[str, Any]) -> None:
+        self._limits = limits
+        self._config = {**config}
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
         self._reading = anyio.Lock()
@@ -165,25 +131,12 @@ class ForkServer:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs, contextlib.ExitStack() as undo:
                 undo.enter_context(ours)
-                self._process = self._spawn(theirs.fileno())
+                self._process = spawn("zygote", theirs.fileno(), self._config)
                 undo.pop_all()
         except OSError as error:
             raise HarnessInternalError(f"No worker process can be started: {error.strerror or error}.") from error
         ours.setblocking(False)
         self._control = ours
-
-    def _spawn(self, control: int) -> subprocess.Popen[bytes]:
-        arguments = [str(control), json.dumps(self._config), *_import_path()]
-        return subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
-            [sys.executable, "-I", "-S", "-c", _BOOT, *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(control,),
-            env=_ENVIRONMENT,
-            cwd="/",
-            start_new_session=True,
-        )
 
     def request(self, count: int) -> None:
         """Ask for workers ahead of need."""
@@ -234,15 +187,18 @@ class ForkServer:
                 self.request(self._takers - self._requested)
             await self._wait()
 
-    async def status_of(self, worker: ForkedWorker) -> Death:
+    async def status_of(self, worker: ProcessWorker) -> Death:
         """How a worker that has ended did so. Waits for the zygote's word, but not for long."""
         with anyio.move_on_after(_STOP_TIMEOUT, shield=True):
             while worker.pid not in self.exits and self.failure is None:
                 if not self.refresh():
                     await self._wait()
-        return Death(self.exits.get(worker.pid), orphaned=worker.pid not in self.exits and self.failure is not None)
+        known = worker.pid in self.exits
+        return Death(
+            self.exits.get(worker.pid), orphaned=not known and self.failure is not None, overrun=worker.overrun
+        )
 
-    def forget(self, worker: ForkedWorker) -> None:
+    def forget(self, worker: ProcessWorker) -> None:
         """Nobody will ask how this worker ended."""
         self.live.discard(worker.pid)
         self.exits.pop(worker.pid, None)
@@ -295,7 +251,7 @@ class ForkServer:
             self._requested = max(0, self._requested - 1)
             self.live.add(pid)
             self.started += 1
-            self._ready.append(ForkedWorker(self, pid, socket.socket(fileno=connection), pidfd, self._frame_bytes))
+            self._ready.append(ForkedWorker(self, pid, socket.socket(fileno=connection), pidfd, self._limits))
         elif kind == wire.ENDED:
             pid, status = wire.STATUS.unpack(body)
             self.tainted = self.tainted or status in _CRASHES
@@ -352,12 +308,3 @@ async def _reap(process: subprocess.Popen[bytes]) -> None:
     finally:
         os.close(pidfd)
         process.wait()
-
-
-def _import_path() -> list[str]:
-    """Where the zygote finds this package and the engine, and nothing else of the host's path."""
-    engine = importlib.util.find_spec("_quickjs")
-    if engine is None or engine.origin is None:
-        raise HarnessInternalError("The engine is not installed: `pip install quickjs-ng`.")
-    package = Path(harness.__file__ or "").resolve().parent.parent
-    return list(dict.fromkeys([str(package), str(Path(engine.origin).resolve().parent)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Awaitable, Callable
 
 import anyio
 
@@ -16,11 +17,23 @@ _READ_SIZE = 64 * 1024
 
 
 class FrameLink:
-    """Frames over ``connection``, which it owns. Not for two tasks at once."""
+    """Frames over ``connection``, which it owns. Not for two tasks at once.
 
-    def __init__(self, connection: socket.socket, *, frame_bytes: int) -> None:
+    While the other end is waited for, ``on_silence`` is called with `period` every `period` seconds.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        *,
+        frame_bytes: int,
+        on_silence: Callable[[float], None] | None = None,
+    ) -> None:
         connection.setblocking(False)
         self._socket = connection
+        self._on_silence = on_silence
+        self.period: float | None = None
+        """Seconds; None for never."""
         self._limit = frame_bytes
         self._buffer = bytearray()
         self._greeted = False
@@ -34,16 +47,20 @@ class FrameLink:
         """
         self._expect_silence()
         await self.send(kind, body)
-        answer = await self.receive()
         if not self._greeted:
-            self._greeted = True
-            _raise_if_failed(answer)
-            if answer[0] != wire.READY:
-                raise WorkerGoneError("the worker did not say that it is ready", violation=True)
-            self.protections = Ready.read(answer[1]).protections
-            answer = await self.receive()
+            await self.greeting()
+        answer = await self.receive()
         _raise_if_failed(answer)
         return answer
+
+    async def greeting(self) -> None:
+        """Read what a worker says first. Raises `WorkerGoneError`."""
+        self._greeted = True
+        answer = await self.receive()
+        _raise_if_failed(answer)
+        if answer[0] != wire.READY:
+            raise WorkerGoneError("the worker did not say that it is ready", violation=True)
+        self.protections = Ready.read(answer[1]).protections
 
     @property
     def silent(self) -> bool:
@@ -103,9 +120,15 @@ class FrameLink:
                 raise WorkerGoneError(f"the worker closed its socket{torn}")
             self._buffer += data
 
-    async def _wait(self, until: object) -> None:
+    async def _wait(self, until: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:
-            await until(self._socket)  # type: ignore[operator]
+            while self._on_silence is not None and self.period is not None:
+                with anyio.move_on_after(self.period) as pause:
+                    await until(self._socket)
+                if not pause.cancelled_caught:
+                    return
+                self._on_silence(self.period)
+            await until(self._socket)
         except (anyio.ClosedResourceError, OSError, ValueError) as error:
             raise WorkerGoneError("the worker's socket was closed") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import anyio
@@ -11,44 +12,70 @@ import anyio
 from harness.errors import HarnessInternalError, UsageError
 from harness.limits import Limits
 from harness.runtime.adapter import Death, PoolStatus, Worker
+from harness.runtime.boot import worker_config
 from harness.runtime.forkserver import ForkedWorker, ForkServer
+from harness.runtime.spawnserver import SpawnedWorker, SpawnServer, can_fork
 
 __all__ = ["ProcessPool"]
 
 _SPARES = 2
 _DOMAINS_KEPT = 8
 _RUNS_OF_A_WORKER = 200
-_FORKS_OF_A_SERVER = 10_000
+
+_Server = ForkServer | SpawnServer
+_Worker = ForkedWorker | SpawnedWorker
 
 
 class ProcessPool:
     """``isolation="process"`` gives every execution a fresh process. ``isolation="shared"`` keeps the process of a
     trust domain for its next execution, until one ends uncleanly, or ``_RUNS_OF_A_WORKER`` have been served.
+
+    With ``required`` a worker refuses to serve without the full set of layers. ``start`` is how processes are made:
+    forked by a fork server, or spawned one by one; by default what the platform can. ``on_report`` is given what each
+    worker says of its layers.
     """
 
-    def __init__(self, isolation: Literal["process", "shared"], limits: Limits) -> None:
+    def __init__(
+        self,
+        isolation: Literal["process", "shared"],
+        limits: Limits,
+        *,
+        required: bool = False,
+        start: Literal["fork", "spawn"] | None = None,
+        on_report: Callable[[Mapping[str, str]], None] | None = None,
+    ) -> None:
         self._isolation = isolation
         self._limits = limits
-        self._server: ForkServer | None = None
-        self._retired: list[ForkServer] = []
-        self._idle: OrderedDict[str, ForkedWorker] = OrderedDict()
+        self._required = required
+        self._on_report = on_report
+        self.start = start or ("fork" if can_fork() else "spawn")
+        self._server: _Server | None = None
+        self._retired: list[_Server] = []
+        self._idle: OrderedDict[str, _Worker] = OrderedDict()
         self._domains: dict[int, str] = {}
-        self._busy: set[ForkedWorker] = set()
+        self._busy: set[_Worker] = set()
         self._started = 0
         self._crashed = 0
         self._pid = 0
 
     async def open(self) -> None:
-        """Start the fork server and its first spare workers; they get ready on their own."""
+        """Start the fork server and its first spare workers; they get ready on their own.
+
+        Raises `UsageError` on a system that is not POSIX.
+        """
+        if os.name != "posix":
+            raise UsageError(
+                "Processes for scripts need a POSIX system. Use WSL or a container, or isolation='thread' for scripts "
+                "you trust."
+            )
         self._pid = os.getpid()
         self._server = self._new_server()
 
-    def _new_server(self) -> ForkServer:
-        server = ForkServer(
-            stack_bytes=self._limits.stack_bytes,
-            memory_bytes=self._limits.memory_bytes,
-            frame_bytes=self._limits.frame_bytes,
-        )
+    def _new_server(self) -> _Server:
+        runs = _RUNS_OF_A_WORKER if self._isolation == "shared" else 1
+        config = worker_config(self._limits, runs=runs, required=self._required)
+        kind = ForkServer if self.start == "fork" else SpawnServer
+        server: _Server = kind(self._limits, config)
         server.start()
         server.request(_SPARES)
         return server
@@ -70,7 +97,7 @@ class ProcessPool:
             self._domains[worker.pid] = trust_domain
         return worker
 
-    async def _idle_one(self, trust_domain: str | None) -> ForkedWorker | None:
+    async def _idle_one(self, trust_domain: str | None) -> _Worker | None:
         """The worker that was kept for a trust domain, if it is still what it was."""
         worker = self._idle.pop(trust_domain, None) if trust_domain is not None else None
         if worker is None:
@@ -81,7 +108,7 @@ class ProcessPool:
         await self._end(worker, clean=True)
         return None
 
-    async def _fresh(self) -> ForkedWorker:
+    async def _fresh(self) -> _Worker:
         for last_try in (False, True):
             server = await self._current()
             try:
@@ -95,11 +122,11 @@ class ProcessPool:
             return worker
         raise AssertionError("unreachable")
 
-    async def _current(self) -> ForkServer:
+    async def _current(self) -> _Server:
         server = self._server
         if server is not None:
             server.refresh()
-            if server.failure is not None or server.tainted or server.started >= _FORKS_OF_A_SERVER:
+            if server.failure is not None or server.tainted or server.started >= self._limits.max_forks:
                 self._server = self._new_server()
                 self._retired.append(server)
                 await self._close_if_unused(server)
@@ -107,7 +134,7 @@ class ProcessPool:
             raise UsageError("The Harness is closed.")
         return self._server
 
-    async def _close_if_unused(self, server: ForkServer) -> None:
+    async def _close_if_unused(self, server: _Server) -> None:
         """A server's running workers end with it, so it is closed only when the last of them has been given back."""
         if server not in self._retired or any(worker.server is server for worker in self._busy):
             return
@@ -119,7 +146,9 @@ class ProcessPool:
 
     async def release(self, worker: Worker, *, clean: bool) -> Death | None:
         """See `harness.runtime.adapter.WorkerPool`."""
-        assert isinstance(worker, ForkedWorker)  # noqa: S101 - only workers of this pool come back
+        assert isinstance(worker, ForkedWorker | SpawnedWorker)  # noqa: S101 - only workers of this pool come back
+        if self._on_report is not None and worker.protections:
+            self._on_report(worker.protections)
         self._busy.discard(worker)
         domain = self._domains.pop(worker.pid, None)
         keep = clean and domain is not None and worker.runs < _RUNS_OF_A_WORKER and self._server is worker.server
@@ -131,7 +160,7 @@ class ProcessPool:
             return None
         return await self._end(worker, clean=clean)
 
-    async def _end(self, worker: ForkedWorker, *, clean: bool) -> Death | None:
+    async def _end(self, worker: _Worker, *, clean: bool) -> Death | None:
         with anyio.CancelScope(shield=True):
             worker.kill()
             await worker.ended()

@@ -13,14 +13,16 @@ from harness.limits import Limits
 from harness.model import Script
 from harness.runtime import endings, wire
 from harness.runtime.adapter import Death, PoolStatus, Worker, WorkerGoneError, WorkerPool
+from harness.runtime.boot import cpu_seconds
 from harness.runtime.driver import Driver
+from harness.runtime.hardening import Hardening, inspect_worker, refuse_gaps, say_once
 from harness.runtime.job import Calls, Job, Result, check_frame
 from harness.runtime.pool import ProcessPool
 from harness.runtime.sources import SourceMap
 from harness.runtime.threads import ThreadPool
 from harness.runtime.turns import Verdict
 
-__all__ = ["Isolation", "Runtime"]
+__all__ = ["Hardening", "Isolation", "Runtime"]
 
 Isolation = Literal["process", "shared", "thread"]
 
@@ -28,16 +30,40 @@ _CHECK_TIMEOUT = 10.0
 
 
 class Runtime:
-    """Workers of one isolation, and the executions that run in them."""
+    """Workers of one isolation, and the executions that run in them.
 
-    def __init__(self, isolation: Isolation, limits: Limits) -> None:
+    ``hardening`` says what is to be done where a worker in a process lacks a layer of its lockdown: with ``required``
+    nothing runs, with ``best_effort`` it is said once.
+    """
+
+    def __init__(self, isolation: Isolation, limits: Limits, hardening: Hardening = "best_effort") -> None:
         self._limits = limits
-        self._pool: WorkerPool = ThreadPool(limits) if isolation == "thread" else ProcessPool(isolation, limits)
+        self._required = hardening == "required"
+        self._pool: WorkerPool = (
+            ThreadPool(limits)
+            if isolation == "thread"
+            else ProcessPool(isolation, limits, required=self._required, on_report=None if self._required else say_once)
+        )
         self._running: dict[str, Driver] = {}
 
     async def open(self) -> None:
-        """Start what serves executions; it gets ready on its own."""
+        """Start what serves executions; it gets ready on its own, unless its hardening has to be proven first.
+
+        Raises `UsageError` if that is not as it is required.
+        """
         await self._pool.open()
+        if self._required:
+            try:
+                await self._prove_hardening()
+            except BaseException:
+                await self._pool.aclose()
+                raise
+
+    async def _prove_hardening(self) -> None:
+        try:
+            refuse_gaps(await inspect_worker(self._pool))
+        except WorkerGoneError as error:
+            raise WorkerCrashedError(f"The first worker could not be asked how it is protected: {error}.") from error
 
     async def aclose(self) -> None:
         """End every execution and every worker. Idempotent."""
@@ -65,13 +91,19 @@ class Runtime:
             del self._running[execution_id]
 
     def _check_limits(self, limits: Limits) -> None:
-        # A worker's stack and address space are fixed before it knows whom it will serve.
+        # A worker's stack, memory and processor time are fixed before it knows whom it will serve.
         for name in ("stack_bytes", "memory_bytes", "frame_bytes"):
             if getattr(limits, name) > getattr(self._limits, name):
                 raise UsageError(
                     f"{name} of one run cannot be larger than the Harness's own ({getattr(self._limits, name):,}); "
                     f"raise it there: Harness(limits=Limits({name}={getattr(limits, name)}))."
                 )
+        if min(limits.cpu_time, limits.wall_time) > cpu_seconds(self._limits):
+            raise UsageError(
+                f"cpu_time and wall_time of one run cannot both be larger than the Harness's own (here "
+                f"{self._limits.cpu_time:g} s and {self._limits.wall_time:g} s), by which the processor time of its "
+                "workers is fixed; raise one of them there."
+            )
 
     async def compile(self, script: Script) -> ScriptSyntaxError | None:
         """Let the engine compile a script and run nothing; its objection, if it has one.

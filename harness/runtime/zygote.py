@@ -1,7 +1,7 @@
 """The process that forks workers: hardened once, forked for every execution.
 
-It has one thread, and of the host's nothing but a control socket: no environment, no other descriptor. It ends when that
-socket does, or when the host's process does, whoever else holds the socket by then; not by a parent-death signal, which
+It has one thread, and of the host's nothing but a control socket: no environment, no other descriptor, no memory, since
+it is a program of its own. It ends when that socket does, or when the host's process does, whoever else holds the socket by then; not by a parent-death signal, which
 would come when the *thread* that started it ends. Before it ends it ends its workers.
 
 Its messages are described in :mod:`harness.runtime.wire`.
@@ -11,39 +11,29 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import os
 import select
 import signal
 import socket
 import struct
-import time
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from harness.runtime import wire
-from harness.runtime.lockdown import Lockdown
-from harness.runtime.worker import VM, Rehearsal, serve
+from harness.runtime.solo import be_worker, prepare
 
 __all__ = ["main"]
 
 
-def main(control_fd: int, config_text: str) -> None:
-    """Serve until the control socket closes or the host ends.
-
-    ``config_text`` is JSON: ``host`` (its pid), ``stack_bytes``, ``address_space``, ``rehearsal`` (bodies of frames, the
-    first a START, that a worker is led through before any is forked).
-    """
+def main(control_fd: int, config: dict[str, Any]) -> None:
+    """Serve until the control socket closes or the host ends. ``config`` is described in :mod:`harness.runtime.solo`."""
     control = socket.socket(fileno=os.dup(control_fd))
     os.close(control_fd)
-    config = json.loads(config_text)
     host = os.pidfd_open(config["host"])
     if os.getppid() != config["host"]:
         os._exit(0)
-    time.tzset()
     try:
-        vm = VM(stack_bytes=config["stack_bytes"])
-        # What the first script would build, look up and link for the first time is then there in every child.
-        serve(Rehearsal(config["rehearsal"]), vm, protections={}, cpu_timer=False)
-        lockdown = Lockdown(address_space=config["address_space"])
+        vm, lockdown = prepare(config, parent=os.getpid())
     except Exception as error:  # noqa: BLE001 - whatever it is, the host must hear of it before this process ends
         control.send(wire.FAILURE + f"{type(error).__name__}: {error}".encode()[:60_000])
         os._exit(1)
@@ -53,7 +43,7 @@ def main(control_fd: int, config_text: str) -> None:
     gc.disable()
     _give_back_free_memory()
     control.send(wire.UP)
-    _Zygote(control, host, vm, lockdown).run()
+    _Zygote(control, host, lambda channel: be_worker(channel, vm, lockdown, config)).run()
 
 
 def _give_back_free_memory() -> None:
@@ -64,11 +54,10 @@ def _give_back_free_memory() -> None:
 
 
 class _Zygote:
-    def __init__(self, control: socket.socket, host: int, vm: VM, lockdown: Lockdown) -> None:
+    def __init__(self, control: socket.socket, host: int, be_worker: Callable[[socket.socket], NoReturn]) -> None:
         self._control = control
         self._host = host
-        self._vm = vm
-        self._lockdown = lockdown
+        self._be_worker = be_worker
         self._workers: dict[int, int] = {}  # pidfd -> pid
         self._watch = select.poll()
         self._watch.register(control, select.POLLIN)
@@ -93,7 +82,7 @@ class _Zygote:
             with ours, theirs:
                 pid = os.fork()
                 if pid == 0:
-                    _be_worker(theirs, self._vm, self._lockdown)
+                    self._be_worker(theirs)
                 self._announce(pid, ours)
         except OSError as error:
             self._tell(wire.FAILURE + f"it cannot start another process: {error.strerror}".encode())
@@ -132,18 +121,3 @@ class _Zygote:
         for pid in self._workers.values():
             os.waitpid(pid, 0)
         os._exit(0)
-
-
-def _be_worker(channel: socket.socket, vm: VM, lockdown: Lockdown) -> None:
-    status = 1
-    try:
-        protections = lockdown.finish(keep=channel.fileno())
-        serve(channel, vm, protections=protections, cpu_timer=True)
-        status = 0
-    except (ConnectionError, BrokenPipeError):
-        status = 0
-    except BaseException as error:  # noqa: BLE001 - nothing else would report it
-        text = f"{type(error).__name__}: {error}"[:2000]
-        channel.sendall(wire.pack_frame(wire.FAILED, json.dumps({"reason": text}).encode()))
-    finally:
-        os._exit(status)
