@@ -64,6 +64,7 @@ def search(name: str, seconds: int) -> None:
         f"-dict={Path(__file__).parent / 'tokens.dict'}",
         "-max_len=4096",
         "-timeout=30",
+        "-report_slow_units=30",
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
     ]
