@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from fuzz import corpus, slow
+from fuzz import corpus
 
 TARGETS = ("detector", "parser", "frames", "results")
 FINDINGS = corpus.VECTORS / "fuzz"
@@ -38,6 +38,7 @@ def main() -> None:
             importlib.import_module(f"fuzz.{file.parent.name}").check(file.read_bytes())
             print(f"{file}: holds")
     else:
+        slow = importlib.import_module("fuzz.slow")
         print("microseconds a character, in 20,000 characters and in 80,000:")
         found = list(slow.search(arguments.seconds, seed=arguments.seed, step=arguments.step))
         for measured, pattern in found[:10]:
@@ -50,6 +51,8 @@ def search(name: str, seconds: int) -> None:
         import atheris  # noqa: PLC0415 -- an extra of its own, which replaying does not need
     except ImportError:
         sys.exit("atheris is missing: run `make fuzz`, on Linux with a Python that it has wheels for (3.11 to 3.13).")
+    if "harness" in sys.modules:
+        raise RuntimeError("harness was imported too early: a search without its coverage finds next to nothing")
     with atheris.instrument_imports(include=["harness"]):
         target = importlib.import_module(f"fuzz.{name}")
     findings = FINDINGS / name
@@ -64,6 +67,7 @@ def search(name: str, seconds: int) -> None:
         f"-dict={Path(__file__).parent / 'tokens.dict'}",
         "-max_len=4096",
         "-timeout=30",
+        "-report_slow_units=30",
         "-rss_limit_mb=4096",
         "-print_final_stats=1",
     ]

@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -225,3 +226,5 @@ def test_a_search_runs(target, tmp_path, monkeypatch):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "stat::number_of_executed_units" in done.stderr
+    covered = [int(places) for places in re.findall(r"cov: (\d+)", done.stderr)]
+    assert max(covered) > 100, "the search does not see what its inputs reach"
