@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +25,10 @@ from harness.tools.validation import Finding, finding, misfit
 if TYPE_CHECKING:
     import jsonschema_rs
 
-__all__ = ["COMPOSITE", "JsonSchema", "parameters_schema", "result_schema"]
+__all__ = ["COMPOSITE", "JsonSchema", "Schema", "parameters_schema", "result_schema"]
+
+Schema = Mapping[str, Any] | type[BaseModel]
+"""A JSON Schema, or a pydantic model in place of the one it has."""
 
 COMPOSITE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "not"})
 """Keywords that bring further schemas to bear on the same value."""
@@ -33,6 +38,7 @@ _MAX_FINDINGS = 100
 _MAX_LISTED = 20
 _SHOWN = 60
 _VALUE = "the value"
+_ELSEWHERE = re.compile(r"Resource ('.*?') is not present in a registry and retrieving it failed")
 _ARTICLES = {"integer": "an integer", "array": "an array", "object": "an object", "null": "null"}
 
 
@@ -99,10 +105,10 @@ def _validator(schema: dict[str, Any], where: str) -> jsonschema_rs.Validator:
         path = functools.reduce(child_path, error.instance_path, "$")
         if error.kind.name != "$ref":
             what = f"at {path}, {_expectation(error)}, not {to_json(error.instance).decode()[:_SHOWN]}"
-        elif "cannot fetch" in error.message:
+        elif (elsewhere := _ELSEWHERE.match(error.message)) is not None:
             what = (
-                "it refers to a schema elsewhere, and schemas are never fetched "
-                f"({error.message.rpartition(' ')[2]}). Put the definition under $defs and refer to it as #/$defs/…"
+                f"it refers to {elsewhere[1]}, and schemas are never fetched. Put the definition under $defs and refer to "
+                "it as #/$defs/…"
             )
         else:
             what = error.message
@@ -114,7 +120,7 @@ def _validator(schema: dict[str, Any], where: str) -> jsonschema_rs.Validator:
 # Findings of the validator are Any: what their ``kind`` holds depends on its name, which its types do not say.
 
 
-def _explained(error: Any, value: JsonValue, schema: Mapping[str, Any]) -> Iterator[Finding]:
+def _explained(error: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[Finding]:
     parts = error.instance_path
     match error.kind.name:
         case "required":
@@ -125,6 +131,10 @@ def _explained(error: Any, value: JsonValue, schema: Mapping[str, Any]) -> Itera
                 near = suggest(name, known, count=1)
                 expected = "unknown argument" if not parts else "unknown member"
                 yield finding(value, [*parts, name], expected + (f"; did you mean {near[0]!r}?" if near else ""))
+        case "falseSchema" if error.schema_path[-1] == "additionalProperties":
+            # So the validator says it where no property is allowed at all.
+            for name in functools.reduce(operator.getitem, parts, value):
+                yield finding(value, [*parts, name], "unknown member")
         case "anyOf" | "oneOf" if nearest := _nearest(error):
             for inner in nearest:
                 yield from _explained(inner, value, schema)
@@ -184,7 +194,9 @@ _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "enum": lambda error: f"expected one of {_listed(error.kind.options)}",
     "const": lambda error: f"expected {_listed([error.kind.expected_value])}",
     "format": lambda error: f"expected a valid {error.kind.format}",
-    "pattern": lambda error: f"expected text that matches {error.kind.pattern}",
+    "pattern": lambda error: (
+        f"expected text that matches {getattr(error.kind, 'pattern', 'its pattern within reason')}"
+    ),
     "falseSchema": lambda _: "nothing is allowed here",
 }
 

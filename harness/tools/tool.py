@@ -16,7 +16,7 @@ from harness.tools.context import CallContext
 from harness.tools.formats import read_anthropic, read_openai
 from harness.tools.names import check_name, expression
 from harness.tools.options import Cost, ToolOptions, checked_options
-from harness.tools.schema import JsonSchema, parameters_schema, result_schema
+from harness.tools.schema import JsonSchema, Schema, parameters_schema, result_schema
 from harness.tools.validation import call_form
 
 __all__ = ["SchemaTool", "Tool"]
@@ -90,8 +90,8 @@ class Tool(abc.ABC):
     def from_schema(
         name: str,
         fn: Callable[..., Any],
-        parameters: Mapping[str, Any] | None = None,
-        result: Mapping[str, Any] | None = None,
+        parameters: Schema | None = None,
+        result: Schema | None = None,
         description: str | None = None,
         **options: Unpack[ToolOptions],
     ) -> SchemaTool:
@@ -114,7 +114,7 @@ class Tool(abc.ABC):
     def from_openai(
         definition: Mapping[str, Any],
         fn: Callable[..., Any],
-        result: Mapping[str, Any] | None = None,
+        result: Schema | None = None,
         **options: Unpack[ToolOptions],
     ) -> SchemaTool:
         """As `from_schema`, with name, description and parameters from a function definition as OpenAI's API takes it.
@@ -129,7 +129,7 @@ class Tool(abc.ABC):
     def from_anthropic(
         definition: Mapping[str, Any],
         fn: Callable[..., Any],
-        result: Mapping[str, Any] | None = None,
+        result: Schema | None = None,
         **options: Unpack[ToolOptions],
     ) -> SchemaTool:
         """As `from_schema`, from ``{"name": …, "description": …, "input_schema": …}`` as Anthropic's API takes it.
@@ -199,8 +199,8 @@ class SchemaTool(Tool):
         name: str,
         fn: Callable[..., Any],
         *,
-        parameters: Mapping[str, Any] | None = None,
-        result: Mapping[str, Any] | None = None,
+        parameters: Schema | None = None,
+        result: Schema | None = None,
         description: str | None = None,
         **options: Unpack[ToolOptions],
     ) -> None:
