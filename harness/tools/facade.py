@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import secrets
 import time
@@ -180,7 +179,7 @@ class CallFacade:
             call_id=call.id,
             execution=self._context,
             key=self._idempotency_key,
-            report=functools.partial(self.progress.report, call.id),
+            report=self.progress.report,
         )
         entry.invocation = invocation = Invocation(tool, context, limits, self._redactor)
         entry.prepared = invocation.validate(arguments)

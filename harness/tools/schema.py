@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, JsonValue
 from pydantic_core import to_json
 
-from harness.errors import SerializationError, UsageError
+from harness.errors import SerializationError, ToolValidationError, UsageError
 from harness.plain import child_path, to_plain
 from harness.tools.names import suggest
 from harness.tools.validation import Finding, finding, misfit
@@ -79,10 +79,13 @@ class JsonSchema:
         self._schema = schema
         self._validator = _validator(schema, where)
 
-    def check(self, value: JsonValue, *, what: str, hint: str = "") -> None:
-        """Raises `ToolValidationError` that lists every place where plain ``value`` does not fit."""
-        if not self._validator.is_valid(value):
-            raise misfit(self._findings(value), what=what, hint=hint)
+    def fits(self, value: JsonValue) -> bool:
+        """Whether plain ``value`` fits."""
+        return self._validator.is_valid(value)
+
+    def misfit(self, value: JsonValue, *, what: str, hint: str = "") -> ToolValidationError:
+        """The error that lists every place where ``value`` does not fit."""
+        return misfit(self._findings(value), what=what, hint=hint)
 
     def _findings(self, value: JsonValue) -> list[Finding]:
         errors = itertools.islice(self._validator.iter_errors(value), _MAX_FINDINGS)

@@ -223,11 +223,12 @@ class SchemaTool(Tool):
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """The arguments with the schema's defaults filled in."""
         given = {**arguments, **self._function.defaults(arguments)}
-        self._takes.check(
-            given,
-            what=f"The arguments of {self.expression} do not fit",
-            hint=f"Call it as {call_form(self.name, self.parameters)}.",
-        )
+        if not self._takes.fits(given):
+            raise self._takes.misfit(
+                given,
+                what=f"The arguments of {self.expression} do not fit",
+                hint=f"Call it as {call_form(self.name, self.parameters)}.",
+            )
         return given
 
     async def invoke(self, arguments: dict[str, JsonValue], context: CallContext) -> Any:
@@ -237,6 +238,6 @@ class SchemaTool(Tool):
     def validate_result(self, value: Any, *, max_depth: int = 200) -> JsonValue:
         """What the function returned, as plain JSON data that fits the schema."""
         plain = to_plain(value, max_depth=max_depth)
-        if self._gives is not None:
-            self._gives.check(plain, what=f"The result of {self.expression} is not what the tool declares")
+        if self._gives is not None and not self._gives.fits(plain):
+            raise self._gives.misfit(plain, what=f"The result of {self.expression} is not what the tool declares")
         return plain
