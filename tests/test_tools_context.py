@@ -168,8 +168,9 @@ def test_reports_are_bounded():
     assert progress.dropped == 3
     assert len(progress.events) == 3
     assert progress.events[0].message.endswith("… (1,000 characters cut)")
-    progress.close()
-    assert not progress.report(9, "late", None)
+    closed = ToolProgress(Limits(), Redactor())
+    closed.close()
+    assert not closed.report(1, "late", None)
     with pytest.raises(Exception, match=r"data\.f cannot be sent"):
         progress.report(1, "x", {"f": print})
 
