@@ -106,6 +106,8 @@ _QUOTED_PATH = re.compile(r"""(['"])(?:/|~/|[A-Za-z]:[\\/]|\\\\)[^'"\r\n]*\1""")
 _PATH = re.compile(
     r"""(?<![\w:/.~\\-])(?:~?/[^\s/'"<>|,;:)\]}]+(?:/[^\s/'"<>|,;:)\]}]*)*|[A-Za-z]:\\[^\s'"<>|,;)]*|\\\\[^\s'"<>|,;)]+)"""
 )
+# Frames of a traceback that somebody put into a text, with the source lines below each.
+_FRAMES = re.compile(r'^[ \t]*File "[^"\n]*", line [^\n]*(?:\n[ \t]+[^\n]*)*', re.MULTILINE)
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
 
 
@@ -234,12 +236,13 @@ def _scrub_pair(match: re.Match[str]) -> str:
 
 
 def scrub_text(text: str, redactor: Redactor | None = None, *, limit: int = 500) -> str:
-    """The text of an exception without credentials and without paths or addresses of the host.
+    """The text of an exception without credentials and without paths, addresses or stack frames of the host.
 
     At most ``limit`` characters are kept; the text then says how many were cut.
     """
     window = text[:_SCRUB_WINDOW]
     window = (redactor or _NO_SECRETS).text(window)
+    window = _FRAMES.sub("[frames]", window)
     window = _USERINFO.sub(rf"\g<1>{MASK}@", window)
     window = _HEADER.sub(rf"\g<1>\g<2>{MASK}", window)
     window = _BEARER.sub(rf"\g<1> {MASK}", window)

@@ -151,6 +151,7 @@ def test_the_canonical_form_leaves_out_ids_times_and_metrics_and_nothing_else():
         "$.executions[].error.details.request_id",
         "$.executions[].error.details.waited_s",
         "$.executions[].progress[].at_ms",
+        "$.executions[].progress[].call",
         "$.executions[].calls[].duration_ms",
         "$.executions[].calls[].cost_cents",
         "$.executions[].calls[].cached",

@@ -426,6 +426,79 @@ def test_a_script_may_ask_first(source):
     assert "nope" in warnings[0].message
 
 
+NESTED = frozenset({"add", "fs.read", "fs.get-item", "get-item", "get-item-by-id", "a.b.c"})
+
+
+@pytest.mark.requirement("PAR-055")
+@pytest.mark.parametrize(
+    "source",
+    [
+        "tools.fs.raed()",
+        "tools['fs'].raed()",
+        "tools['fs']['raed']()",
+        "tools[`fs`].raed()",
+        "tools?.fs.raed()",
+        "(tools.fs).raed()",
+        "globalThis.tools.fs.raed()",
+        "const {fs} = tools; fs.raed()",
+        "const {fs: {raed}} = tools; raed()",
+        "const {raed} = tools.fs; raed()",
+        "const f = tools.fs; const g = f; g.raed()",
+        "const t = tools; t['fs'].raed()",
+        "tools.fs.read({a: tools.fs.raed()})",
+        "tools['fs.raed']()",
+    ],
+)
+def test_namespaces_are_followed(source):
+    error = refusal(source, NESTED)
+    assert (error.details["tool"], error.details["suggestions"]) == ("fs.raed", ["fs.read"])
+
+
+@pytest.mark.requirement("PAR-055")
+@pytest.mark.parametrize(
+    ("source", "right"),
+    [
+        ("tools.get-item({a: 1})", 'tools["get-item"](…)'),
+        ("await tools.get-item({a: 1})", 'tools["get-item"](…)'),
+        ("const x = await tools.get-item-by-id()", 'tools["get-item-by-id"](…)'),
+        ("return tools.fs.get-item()", 'tools.fs["get-item"](…)'),
+        ("const f = tools.fs; f.get-item()", 'tools.fs["get-item"](…)'),
+    ],
+)
+def test_a_dash_in_a_tools_name_is_a_subtraction(source, right):
+    error = refusal(source, NESTED)
+    assert "is a subtraction to JavaScript" in error.message
+    assert f"write `{right}`" in error.message
+    assert parse(source).references == ()
+
+
+@pytest.mark.requirement("PAR-051", "PAR-055")
+@pytest.mark.parametrize(
+    "source",
+    [
+        "tools['get-item'](); tools.fs['get-item'](); tools['fs.get-item'](); tools['a.b'].c(); tools.a['b.c']()",
+        "tools.get - item",
+        "tools.other-thing()",
+        "x - tools.get-item",
+        "tools.get - (item())",
+        "tools.get - o.item()",
+        "tools.get + item()",
+        "tools.add.name.trim(); tools.fs.read.toString()",
+    ],
+)
+def test_what_is_right_or_somebody_elses_business(source):
+    assert parse(source, NESTED).diagnostics == ()
+
+
+@pytest.mark.requirement("PAR-055")
+def test_suggestions_show_what_to_write():
+    assert 'did you mean `tools["get-item"]`' in refusal("tools.getItem()", NESTED).message
+    assert refusal("tools.fs()", NESTED).details["suggestions"] == ["fs.get-item", "fs.read"]
+    assert refusal("tools.a.b()", NESTED).details["suggestions"] == ["a.b.c"]
+    assert refusal("tools.fs.read.now()", NESTED).details["tool"] == "fs.read.now"
+    assert '`tools["get-item"]`' in refusal("tools.zzzzz()", NESTED).message
+
+
 @pytest.mark.requirement("PAR-053")
 @pytest.mark.parametrize(
     ("name", "shown"),

@@ -279,7 +279,7 @@ UNWANTED = re.compile(
 
 @pytest.mark.requirement("PRJ-007")
 def test_the_repository_speaks_of_the_project_alone():
-    places = [ROOT / name for name in ("harness", "tests", "specs", "examples", "benchmarks", ".ci")]
+    places = [ROOT / name for name in ("harness", "tests", "docs", "specs", "examples", "benchmarks", ".ci")]
     files = [path for place in places for path in place.rglob("*") if path.is_file()]
     files += [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     found = [

@@ -1,4 +1,4 @@
-"""The README's examples do what their comments say."""
+"""The examples of the README and of the other pages do what their comments say."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-EXAMPLES = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLES = {
+    f"{page.stem}-{number}": source
+    for page in PAGES
+    for number, source in enumerate(re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL))
+}
 
 
 @pytest.mark.requirement("PRJ-009")
-@pytest.mark.parametrize("source", EXAMPLES, ids=range(len(EXAMPLES)))
+@pytest.mark.parametrize("source", EXAMPLES.values(), ids=EXAMPLES)
 def test_python_examples_print_what_they_say(source):
     promised = re.findall(r"^ *print\(.*\)  # (.+)$", source, re.MULTILINE)
     assert promised
@@ -27,9 +32,10 @@ def test_python_examples_print_what_they_say(source):
 
 
 @pytest.mark.requirement("PRJ-009")
-def test_links_lead_somewhere():
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
 
 
 @pytest.mark.requirement("PRJ-009")

@@ -29,7 +29,7 @@ async def call_function(call: Callable[[], Any], context: CallContext, *, in_thr
         try:
             result = await THREADS.run(call)
         except BaseException:
-            context.cancel()
+            context.cancelled = True
             raise
     else:
         result = call()

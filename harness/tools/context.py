@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pydantic import JsonValue
-
 from harness.context import ExecutionContext
 from harness.errors import ToolCancelledError, UsageError
 from harness.tools.names import expression
@@ -39,14 +37,7 @@ class CostReport:
         self.cents: float | None = None
 
 
-class _Cancellation:
-    __slots__ = ("requested",)
-
-    def __init__(self) -> None:
-        self.requested = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class CallContext:
     """What a tool may know of the call it serves. A function gets it in a parameter annotated `CallContext`.
 
@@ -60,11 +51,15 @@ class CallContext:
     """Of the execution the call belongs to: its ids, limits, metadata and inputs."""
     key: str | None = None
     """The idempotency key, where whoever calls chose it."""
-    report: Callable[[str, JsonValue], bool] | None = field(default=None, repr=False)
-    """Where progress goes; None if nobody listens."""
+    report: Callable[[int, str, Any], bool] | None = field(default=None, repr=False)
+    """Where progress goes, with the number of the call; None if nobody listens."""
+    cancelled: bool = False
+    """Whether nobody waits for the result any more: the call overran its time or was cancelled.
+
+    For sync tools, which run on in their thread: an async tool is interrupted where it awaits.
+    """
     costs: CostReport | None = field(default=None, repr=False)
     """None for a tool that is free."""
-    _cancellation: _Cancellation = field(default_factory=_Cancellation, repr=False, compare=False)
 
     @property
     def execution_id(self) -> str:
@@ -91,22 +86,10 @@ class CallContext:
         identity = f"{self.execution_id}/{self.call_id}/{self.tool}"
         return f"idem_{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
 
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody waits for the result any more: the call overran its time or was cancelled.
-
-        For sync tools, which run on in their thread: an async tool is interrupted where it awaits.
-        """
-        return self._cancellation.requested
-
     def raise_if_cancelled(self) -> None:
         """Raises `ToolCancelledError` if the call was cancelled. For loops in sync tools."""
         if self.cancelled:
             raise ToolCancelledError(f"{expression(self.tool)} stopped, since its call was cancelled.")
-
-    def cancel(self) -> None:
-        """Says that nobody waits any more. For those who call tools, not for tools."""
-        self._cancellation.requested = True
 
     def report_cost(self, cents: float) -> None:
         """Say what this call really cost, in place of the tool's declared ``cost``; the last word counts.
@@ -129,4 +112,4 @@ class CallContext:
         stand in ``Execution.progress`` with the number of the call, redacted as scripts' own are. ``data`` is anything
         with a JSON form; else `SerializationError` is raised.
         """
-        return self.report is not None and self.report(message, data)
+        return self.report is not None and self.report(self.call_id, message, data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import secrets
 import time
@@ -218,7 +217,7 @@ class CallFacade:
             call_id=call.id,
             execution=self._context,
             key=self._idempotency_key,
-            report=functools.partial(self.progress.report, call.id),
+            report=self.progress.report,
             costs=None if self._dry_run else self._carrier.open_account(entry, tool),
         )
         entry.invocation = invocation = Invocation(tool, context, limits, self._redactor, self._clock)

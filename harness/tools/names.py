@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterable
@@ -72,6 +73,7 @@ def check_name(name: str) -> str:
     return name
 
 
+@functools.lru_cache(maxsize=1_024)
 def expression(name: str) -> str:
     """What a script writes for a tool: ``tools.fs.read``, and ``tools["get-item"]`` where a dot cannot reach it."""
     parts = name.split(".")

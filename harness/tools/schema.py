@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, JsonValue
 from pydantic_core import to_json
 
-from harness.errors import SerializationError, UsageError
+from harness.errors import SerializationError, ToolValidationError, UsageError
 from harness.plain import child_path, to_plain
 from harness.tools.names import suggest
 from harness.tools.validation import Finding, finding, misfit
@@ -23,7 +25,10 @@ from harness.tools.validation import Finding, finding, misfit
 if TYPE_CHECKING:
     import jsonschema_rs
 
-__all__ = ["COMPOSITE", "JsonSchema", "parameters_schema", "result_schema"]
+__all__ = ["COMPOSITE", "JsonSchema", "Schema", "parameters_schema", "result_schema"]
+
+Schema = Mapping[str, Any] | type[BaseModel]
+"""A JSON Schema, or a pydantic model in place of the one it has."""
 
 COMPOSITE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "not"})
 """Keywords that bring further schemas to bear on the same value."""
@@ -33,6 +38,7 @@ _MAX_FINDINGS = 100
 _MAX_LISTED = 20
 _SHOWN = 60
 _VALUE = "the value"
+_ELSEWHERE = re.compile(r"Resource ('.*?') is not present in a registry and retrieving it failed")
 _ARTICLES = {"integer": "an integer", "array": "an array", "object": "an object", "null": "null"}
 
 
@@ -73,10 +79,13 @@ class JsonSchema:
         self._schema = schema
         self._validator = _validator(schema, where)
 
-    def check(self, value: JsonValue, *, what: str, hint: str = "") -> None:
-        """Raises `ToolValidationError` that lists every place where plain ``value`` does not fit."""
-        if not self._validator.is_valid(value):
-            raise misfit(self._findings(value), what=what, hint=hint)
+    def fits(self, value: JsonValue) -> bool:
+        """Whether plain ``value`` fits."""
+        return self._validator.is_valid(value)
+
+    def misfit(self, value: JsonValue, *, what: str, hint: str = "") -> ToolValidationError:
+        """The error that lists every place where ``value`` does not fit."""
+        return misfit(self._findings(value), what=what, hint=hint)
 
     def _findings(self, value: JsonValue) -> list[Finding]:
         errors = itertools.islice(self._validator.iter_errors(value), _MAX_FINDINGS)
@@ -99,10 +108,10 @@ def _validator(schema: dict[str, Any], where: str) -> jsonschema_rs.Validator:
         path = functools.reduce(child_path, error.instance_path, "$")
         if error.kind.name != "$ref":
             what = f"at {path}, {_expectation(error)}, not {to_json(error.instance).decode()[:_SHOWN]}"
-        elif "cannot fetch" in error.message:
+        elif (elsewhere := _ELSEWHERE.match(error.message)) is not None:
             what = (
-                "it refers to a schema elsewhere, and schemas are never fetched "
-                f"({error.message.rpartition(' ')[2]}). Put the definition under $defs and refer to it as #/$defs/…"
+                f"it refers to {elsewhere[1]}, and schemas are never fetched. Put the definition under $defs and refer to "
+                "it as #/$defs/…"
             )
         else:
             what = error.message
@@ -114,7 +123,7 @@ def _validator(schema: dict[str, Any], where: str) -> jsonschema_rs.Validator:
 # Findings of the validator are Any: what their ``kind`` holds depends on its name, which its types do not say.
 
 
-def _explained(error: Any, value: JsonValue, schema: Mapping[str, Any]) -> Iterator[Finding]:
+def _explained(error: Any, value: Any, schema: Mapping[str, Any]) -> Iterator[Finding]:
     parts = error.instance_path
     match error.kind.name:
         case "required":
@@ -125,6 +134,10 @@ def _explained(error: Any, value: JsonValue, schema: Mapping[str, Any]) -> Itera
                 near = suggest(name, known, count=1)
                 expected = "unknown argument" if not parts else "unknown member"
                 yield finding(value, [*parts, name], expected + (f"; did you mean {near[0]!r}?" if near else ""))
+        case "falseSchema" if error.schema_path[-1] == "additionalProperties":
+            # So the validator says it where no property is allowed at all.
+            for name in functools.reduce(operator.getitem, parts, value):
+                yield finding(value, [*parts, name], "unknown member")
         case "anyOf" | "oneOf" if nearest := _nearest(error):
             for inner in nearest:
                 yield from _explained(inner, value, schema)
@@ -184,7 +197,9 @@ _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "enum": lambda error: f"expected one of {_listed(error.kind.options)}",
     "const": lambda error: f"expected {_listed([error.kind.expected_value])}",
     "format": lambda error: f"expected a valid {error.kind.format}",
-    "pattern": lambda error: f"expected text that matches {error.kind.pattern}",
+    "pattern": lambda error: (
+        f"expected text that matches {getattr(error.kind, 'pattern', 'its pattern within reason')}"
+    ),
     "falseSchema": lambda _: "nothing is allowed here",
 }
 

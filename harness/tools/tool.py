@@ -18,7 +18,7 @@ from harness.tools.names import check_name, expression
 from harness.tools.options import Cost, ToolOptions, checked_options
 from harness.tools.resource import ResourceContract
 from harness.tools.retry import Retry
-from harness.tools.schema import JsonSchema, parameters_schema, result_schema
+from harness.tools.schema import JsonSchema, Schema, parameters_schema, result_schema
 from harness.tools.validation import call_form
 
 __all__ = ["SchemaTool", "Tool"]
@@ -93,8 +93,8 @@ class Tool(abc.ABC):
     def from_schema(
         name: str,
         fn: Callable[..., Any],
-        parameters: Mapping[str, Any] | None = None,
-        result: Mapping[str, Any] | None = None,
+        parameters: Schema | None = None,
+        result: Schema | None = None,
         description: str | None = None,
         **options: Unpack[ToolOptions],
     ) -> SchemaTool:
@@ -117,7 +117,7 @@ class Tool(abc.ABC):
     def from_openai(
         definition: Mapping[str, Any],
         fn: Callable[..., Any],
-        result: Mapping[str, Any] | None = None,
+        result: Schema | None = None,
         **options: Unpack[ToolOptions],
     ) -> SchemaTool:
         """As `from_schema`, with name, description and parameters from a function definition as OpenAI's API takes it.
@@ -132,7 +132,7 @@ class Tool(abc.ABC):
     def from_anthropic(
         definition: Mapping[str, Any],
         fn: Callable[..., Any],
-        result: Mapping[str, Any] | None = None,
+        result: Schema | None = None,
         **options: Unpack[ToolOptions],
     ) -> SchemaTool:
         """As `from_schema`, from ``{"name": …, "description": …, "input_schema": …}`` as Anthropic's API takes it.
@@ -200,8 +200,8 @@ class SchemaTool(Tool):
         name: str,
         fn: Callable[..., Any],
         *,
-        parameters: Mapping[str, Any] | None = None,
-        result: Mapping[str, Any] | None = None,
+        parameters: Schema | None = None,
+        result: Schema | None = None,
         description: str | None = None,
         **options: Unpack[ToolOptions],
     ) -> None:
@@ -225,11 +225,12 @@ class SchemaTool(Tool):
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """The arguments with the schema's defaults filled in."""
         given = {**arguments, **self._function.defaults(arguments)}
-        self._takes.check(
-            given,
-            what=f"The arguments of {self.expression} do not fit",
-            hint=f"Call it as {call_form(self.name, self.parameters)}.",
-        )
+        if not self._takes.fits(given):
+            raise self._takes.misfit(
+                given,
+                what=f"The arguments of {self.expression} do not fit",
+                hint=f"Call it as {call_form(self.name, self.parameters)}.",
+            )
         return given
 
     async def invoke(self, arguments: dict[str, JsonValue], context: CallContext) -> Any:
@@ -239,6 +240,6 @@ class SchemaTool(Tool):
     def validate_result(self, value: Any, *, max_depth: int = 200) -> JsonValue:
         """What the function returned, as plain JSON data that fits the schema."""
         plain = to_plain(value, max_depth=max_depth)
-        if self._gives is not None:
-            self._gives.check(plain, what=f"The result of {self.expression} is not what the tool declares")
+        if self._gives is not None and not self._gives.fits(plain):
+            raise self._gives.misfit(plain, what=f"The result of {self.expression} is not what the tool declares")
         return plain
