@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["says_all", "schemas_at", "types_at"]
+__all__ = ["says_all", "schemas_at", "target", "types_at"]
 
 _MAX_VISITS = 1_000
 _SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
@@ -41,7 +41,7 @@ def says_all(schema: Any) -> bool:
         if isinstance(reference, str):
             if reference not in seen:
                 seen.add(reference)
-                pending.append(_target(schema, reference))
+                pending.append(target(schema, reference))
             continue
         branches = [branch for name in ("anyOf", "oneOf") for branch in here.get(name, ())]
         if branches:
@@ -70,7 +70,7 @@ def _alternatives(schema: Any, root: Any) -> Iterator[Mapping[str, Any]]:
             continue
         reference = here.get("$ref")
         if isinstance(reference, str):
-            pending.append(_target(root, reference))
+            pending.append(target(root, reference))
         branches = [branch for name in ("anyOf", "oneOf", "allOf") for branch in here.get(name, ())]
         pending.extend(branches)
         if not branches and reference is None:
@@ -85,7 +85,7 @@ def _steps(schema: Mapping[str, Any], part: str | int) -> list[Any]:
     return [members[part]] if part in members else [schema.get("additionalProperties")]
 
 
-def _target(root: Any, reference: str) -> Any:
+def target(root: Any, reference: str) -> Any:
     """What a reference inside the schema (``#/$defs/Order``) points at; None for any other."""
     here = root
     if not reference.startswith("#"):
