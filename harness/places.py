@@ -15,8 +15,9 @@ def schemas_at(schema: Any, parts: Sequence[str | int]) -> list[Mapping[str, Any
     """Every subschema that speaks of the place ``parts`` lead to, alternatives one by one. Empty if none does."""
     here = list(_alternatives(schema, schema))
     for part in parts:
-        here = [found for one in here for step in _steps(one, part) for found in _alternatives(step, schema)]
-        del here[_MAX_VISITS:]
+        found = [found for one in here for step in _steps(one, part) for found in _alternatives(step, schema)]
+        # Recursive schemas come back to the same few subschemas by many ways.
+        here = list({id(one): one for one in found}.values())[:_MAX_VISITS]
     return here
 
 
