@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-__all__ = ["says_all", "schemas_at", "types_at"]
+__all__ = ["says_all", "schemas_at", "target", "types_at"]
 
 _MAX_VISITS = 1_000
 _SCALARS = frozenset({"string", "number", "integer", "boolean", "null"})
@@ -15,8 +15,9 @@ def schemas_at(schema: Any, parts: Sequence[str | int]) -> list[Mapping[str, Any
     """Every subschema that speaks of the place ``parts`` lead to, alternatives one by one. Empty if none does."""
     here = list(_alternatives(schema, schema))
     for part in parts:
-        here = [found for one in here for step in _steps(one, part) for found in _alternatives(step, schema)]
-        del here[_MAX_VISITS:]
+        found = [found for one in here for step in _steps(one, part) for found in _alternatives(step, schema)]
+        # Recursive schemas come back to the same few subschemas by many ways.
+        here = list({id(one): one for one in found}.values())[:_MAX_VISITS]
     return here
 
 
@@ -41,7 +42,7 @@ def says_all(schema: Any) -> bool:
         if isinstance(reference, str):
             if reference not in seen:
                 seen.add(reference)
-                pending.append(_target(schema, reference))
+                pending.append(target(schema, reference))
             continue
         branches = [branch for name in ("anyOf", "oneOf") for branch in here.get(name, ())]
         if branches:
@@ -70,7 +71,7 @@ def _alternatives(schema: Any, root: Any) -> Iterator[Mapping[str, Any]]:
             continue
         reference = here.get("$ref")
         if isinstance(reference, str):
-            pending.append(_target(root, reference))
+            pending.append(target(root, reference))
         branches = [branch for name in ("anyOf", "oneOf", "allOf") for branch in here.get(name, ())]
         pending.extend(branches)
         if not branches and reference is None:
@@ -85,7 +86,7 @@ def _steps(schema: Mapping[str, Any], part: str | int) -> list[Any]:
     return [members[part]] if part in members else [schema.get("additionalProperties")]
 
 
-def _target(root: Any, reference: str) -> Any:
+def target(root: Any, reference: str) -> Any:
     """What a reference inside the schema (``#/$defs/Order``) points at; None for any other."""
     here = root
     if not reference.startswith("#"):

@@ -395,6 +395,9 @@ def test_tools_of_a_file_and_of_a_module(cli, tools, monkeypatch):
         ("make", ["fail"]),
         ("plain", ["double"]),
         ("Box.inner", ["add"]),
+        ("desk", ["desk.count"]),
+        ("Desk", ["desk.count"]),
+        ("MIXED", ["desk.count", "add", "double"]),
     ],
 )
 def test_a_name_can_hold_tools_in_several_ways(cli, tools, name, expected):
@@ -415,6 +418,14 @@ def test_a_name_can_hold_tools_in_several_ways(cli, tools, name, expected):
 
         class Box:
             inner = add
+
+        class Desk:
+            @tool
+            def count(self) -> int:
+                return 1
+
+        desk = Desk()
+        MIXED = [desk, add, double]
     """
     tools.write_text(tools.read_text() + textwrap.dedent(extra))
     assert names(cli("tools", "--tools", f"{tools}:{name}", "--format", "json")) == expected

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import enum
 import functools
+import json
 import uuid
 from collections.abc import Callable
 from decimal import Decimal
@@ -396,7 +397,15 @@ async def test_results_are_checked_against_the_annotation():
         ({"anyOf": [{"type": "null"}, {"type": "string"}]}, None),
         (Receipt.model_json_schema(), {"order": "", "cents": 0, "at": "1970-01-01T00:00:00Z"}),
         ({"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/A"}}}, None),
+        ({"$ref": "#/definitions/a~1b", "definitions": {"a/b": {"type": "boolean"}}}, False),
+        ({"$ref": "https://example.com/"}, None),
     ],
 )
 def test_minimal_samples(schema, expected):
     assert sample(schema) == expected
+
+
+@pytest.mark.requirement("TOOL-080")
+def test_a_sample_of_a_schema_that_demands_a_value_without_end_is_bounded():
+    endless = {"type": "object", "required": ["a", "b"], "properties": {"a": {"$ref": "#"}, "b": {"$ref": "#"}}}
+    assert len(json.dumps(sample(endless))) < 1_000_000

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from harness.errors import HarnessError, UsageError
 from harness.redaction import visible
+from harness.tools.classes import has_tools, tools_of
 from harness.tools.registry import ToolRegistry
 from harness.tools.tool import Tool
 
@@ -33,8 +34,8 @@ def load_registry(references: Iterable[str]) -> ToolRegistry:
 def load_tools(reference: str) -> list[Tool]:
     """The tools that ``reference`` names: ``pkg.module``, ``path/file.py``, each with ``:NAME`` or without.
 
-    ``NAME`` is a ``Tool``, a list of them, a ``ToolRegistry``, or something callable without arguments that returns one of
-    these. Without ``NAME``, every ``Tool`` the module has, in the order of definition. Raises ``UsageError``.
+    ``NAME`` is a ``Tool``, an object with methods marked ``@tool``, a list of these, a ``ToolRegistry``, or something
+    callable without arguments that returns one of these. Without ``NAME``, every ``Tool`` the module has, in the order of definition. Raises ``UsageError``.
     """
     place, name = _split(reference)
     module = _import(reference, place)
@@ -61,7 +62,11 @@ def _as_tools(reference: str, name: str, value: Any, *, called: bool = False) ->
         return [value]
     if isinstance(value, ToolRegistry):
         return list(value)
-    if isinstance(value, (list, tuple)) and all(isinstance(item, Tool) or callable(item) for item in value):
+    if has_tools(value):
+        return tools_of(value)
+    if isinstance(value, (list, tuple)) and all(
+        isinstance(item, Tool) or callable(item) or has_tools(item) for item in value
+    ):
         return list(ToolRegistry(value))
     if callable(value) and not called:
         return _as_tools(reference, f"{name}()", _guarded(reference, value), called=True)

@@ -11,7 +11,12 @@ from harness.tools.function import FunctionTool
 from harness.tools.names import snake_case
 from harness.tools.tool import Tool
 
-__all__ = ["tools_of"]
+__all__ = ["has_tools", "tools_of"]
+
+
+def has_tools(item: object) -> bool:
+    """Whether an object has methods marked with `@tool`."""
+    return not isinstance(item, (Tool, type)) and any(True for _ in _marked(type(item)))
 
 
 def tools_of(item: Any, namespace: str | None = None) -> list[Tool]:
