@@ -31,6 +31,41 @@ VECTORS = Path(__file__).parent / "vectors"
 _PATIENCE_S = 10.0
 
 
+# What these show does not hang on the event loop, as far as others have not shown it on trio: there they wait for the
+# slow tests.
+_ON_TRIO_LATER = {
+    "test_approvals_terminal",
+    "test_budgets",
+    "test_lockdown_host",
+    "test_pipeline_sync",
+    "test_promises",
+    "test_result_cache",
+    "test_retry",
+    "test_rollback",
+    "test_runtime_isolation",
+    "test_runtime_limits",
+    "test_soak",
+    "test_subprocess",
+    "test_tools_context",
+    "test_tools_registry",
+    "test_tools_selection",
+    "test_vm",
+    "test_vm_encodings",
+    "test_vm_errors",
+    "test_vm_globals",
+    "test_vm_values",
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what can wait."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        backend = call.params.get("anyio_backend") if call is not None else None
+        if backend == "trio" and item.path.stem in _ON_TRIO_LATER:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Every asynchronous test runs on both event loops."""

@@ -168,7 +168,8 @@ def cases() -> Iterator[Any]:
     for isolation in ISOLATIONS:
         for entry in ENTRIES:
             if isolation in entry.served_by:
-                marks = [pytest.mark.slow] if entry.slow else []
+                # A shared worker differs from one of its own in nothing that most of these are about.
+                marks = [pytest.mark.slow] if entry.slow or isolation == "shared" else []
                 if entry.xfail is not None:
                     marks.append(pytest.mark.xfail(reason=entry.xfail, strict=True))
                 yield pytest.param(isolation, entry, id=f"{isolation}-{entry.id}", marks=marks)

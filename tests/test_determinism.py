@@ -142,7 +142,7 @@ def replay(source: str, seed: tuple[int, int, int, int], frames: list[str]) -> l
 def test_the_vm_is_a_function_of_its_frames():
     vm = VM(stack_bytes=1 << 20)
     together = calls = reordered = 0
-    for number in range(120):
+    for number in range(50):
         source, seed = program(number), (number, number * 7, number * 13, 99)
         frames, turns = record(vm, source, seed, random.Random(number + 1))
         assert replay(source, seed, frames) == turns, source
@@ -154,8 +154,8 @@ def test_the_vm_is_a_function_of_its_frames():
             backwards = json.dumps({**frame, "items": frame["items"][::-1]})
             reordered += replay(source, seed, [*frames[:several], backwards]) != turns[: several + 2]
     # The programs are of the kind that could differ: much is concurrent, and the order within a frame matters to some.
-    assert together > 60
-    assert calls > 500
+    assert together > 25
+    assert calls > 200
     assert reordered > 5
 
 

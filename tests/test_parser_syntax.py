@@ -408,7 +408,7 @@ _FRAGMENTS = st.sampled_from(
 
 
 @pytest.mark.requirement("PAR-035")
-@settings(max_examples=1500)
+@settings(max_examples=600)
 @given(st.lists(_FRAGMENTS, max_size=40).map("".join))
 def test_no_text_surprises_the_parser(source):
     parser = Parser(cache_size=0)

@@ -66,6 +66,11 @@ def processes_of(harness: Harness) -> list[str]:
     return Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()
 
 
+def own_threads() -> int:
+    """Threads of the harness; those that an event loop keeps for later come and go."""
+    return sum(thread.name.startswith("harness") for thread in threading.enumerate())
+
+
 async def settled(harness: Harness) -> None:
     """The last execution, and then nothing more that is on its way."""
     await harness.run(block("1"))
@@ -85,14 +90,14 @@ async def soak(isolation: Any, rounds: int) -> None:
             await harness.run(block("await tools.add({a: 1, b: 1})"), trust_domain="a")
         await settled(harness)
         gc.collect()
-        before = (tasks(), threading.active_count(), descriptors())
+        before = (tasks(), own_threads(), descriptors())
         memory = resident_mib()
         for number in range(rounds):
             outcome = await harness.run(block(SCRIPTS[number % len(SCRIPTS)]), trust_domain="a")
             assert outcome.executions[0].status == ("error" if number % len(SCRIPTS) == 2 else "ok")
         await settled(harness)
         gc.collect()
-        after = (tasks(), threading.active_count(), descriptors())
+        after = (tasks(), own_threads(), descriptors())
         # Fewer than before is fine: a thread that an earlier test abandoned may have ended by now.
         assert all(now <= then for now, then in zip(after, before, strict=True)), (after, before)
         assert resident_mib() - memory < 32
@@ -104,7 +109,10 @@ async def soak(isolation: Any, rounds: int) -> None:
 
 
 @pytest.mark.requirement("RUN-010", "RUN-001")
-@pytest.mark.parametrize(("isolation", "rounds"), [("process", 1_000), ("shared", 500)])
+@pytest.mark.parametrize(
+    ("isolation", "rounds"),
+    [("process", 200), ("shared", 300), pytest.param("process", 1_000, marks=pytest.mark.slow)],
+)
 async def test_a_thousand_executions_in_a_row_leave_nothing(isolation, rounds):
     await soak(isolation, rounds)
 

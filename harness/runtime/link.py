@@ -122,12 +122,13 @@ class FrameLink:
 
     async def _wait(self, until: Callable[[socket.socket], Awaitable[None]]) -> None:
         try:
-            while self._on_silence is not None and self.period is not None:
-                with anyio.move_on_after(self.period) as pause:
+            # Whoever waits elsewhere for the worker's end may change or end the watch meanwhile.
+            while self._on_silence is not None and (period := self.period) is not None:
+                with anyio.move_on_after(period) as pause:
                     await until(self._socket)
                 if not pause.cancelled_caught:
                     return
-                self._on_silence(self.period)
+                self._on_silence(period)
             await until(self._socket)
         except (anyio.ClosedResourceError, OSError, ValueError) as error:
             raise WorkerGoneError("the worker's socket was closed") from error
