@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -516,6 +517,23 @@ def test_nothing_of_the_host_is_in_the_fork_server_or_its_workers(tmp_path):
     if "Permission denied" in done.stdout:
         pytest.skip("this user may not look into a process that is not dumpable")
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.requirement("SBX-040")
+def test_no_variable_of_the_host_s_reaches_a_process_it_starts(monkeypatch):
+    monkeypatch.setenv("API_TOKEN", "hunter2")
+    tell = "import os, sys, socket; json = sys.stdin.read();"
+    tell += "socket.socket(fileno=int(sys.argv[1])).sendall((json + repr(sorted(os.environ))).encode())"
+    monkeypatch.setattr(boot, "_BOOT", tell)
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            process = boot.spawn("zygote", theirs.fileno(), {"known": 1})
+        with ours.makefile("rb") as said:
+            # What it has to know, and what it finds: neither is on its command line.
+            assert said.read().decode() == '{"known": 1}' + repr(sorted(boot.ENVIRONMENT))
+    process.wait()
+    assert "hunter2" not in repr(process.args)
 
 
 @LINUX
