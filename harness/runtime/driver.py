@@ -34,6 +34,8 @@ from harness.tools.calls import ToolCall
 __all__ = ["Driver"]
 
 
+_CALLS_PER_CHECKPOINT = 100
+"""A frame may hold many thousands of calls, and others wait for the event loop, too."""
 _LOG_LINE_COST = 16
 """Bytes that a logged line costs besides its text; ``js/6-console.js`` has it too."""
 _EXHAUSTION = {ScriptMemoryError.__name__, ScriptStackError.__name__}
@@ -184,6 +186,8 @@ class Driver:
         result.cpu_ms = round(turn.cpu * 1000, 3)
         result.heap_bytes = turn.heap if turn.heap is not None else result.heap_bytes
         if turn.worker is not None:
+            if turn.worker.state in ("started", "syntax") and result.frames > 1:
+                raise WorkerGoneError("the worker started a script that was running already", violation=True)
             error = endings.note_error(turn.worker, self._limits, self._source)
             if error is not None:
                 result.clean = turn.worker.state == "syntax"
@@ -221,7 +225,9 @@ class Driver:
             if event is not None:
                 result.progress.append(event)
         alone = len(said.calls) == 1 and said.ending.state == "wait"
-        for issued in said.calls:
+        for count, issued in enumerate(said.calls, 1):
+            if count % _CALLS_PER_CHECKPOINT == 0:
+                await anyio.lowlevel.checkpoint()
             await self._take_call(issued, said.ending, group, alone=alone and issued.id not in cancelled)
         for call_id in cancelled:
             self._calls.cancel(call_id, "its signal was aborted")

@@ -6,6 +6,7 @@ const global = (name, value) => hidden(globalThis, name, value);
 // ── timers and microtasks ────────────────────────────────────────────────────────────────────────────────────────
 
 const LONGEST_TIMER = 2_147_483_647;
+const TIMER_TEXT = 64; // more than the text of a timer takes in a frame
 
 // An exception that no promise can carry ends the script, as it would end a process.
 const runCallback = (callback, list) => {
@@ -24,6 +25,9 @@ const timers = {
     if (mapSize(pendingCalls) + mapSize(pendingTimers) >= state.limits.max_pending_calls) {
       throw refuse('ConcurrencyLimitError', 'RESOURCE', 'setTimeout: too many calls and timers are unsettled (max_pending_calls)');
     }
+    if (!fitsInFrame(TIMER_TEXT)) {
+      throw refuse('ConcurrencyLimitError', 'RESOURCE', 'setTimeout: more timers were set at once than one frame holds (frame_bytes)');
+    }
     const wanted = NativeNumber(delay);
     const ms = wanted > 0 ? (wanted < LONGEST_TIMER ? trunc(wanted) : LONGEST_TIMER) : 0;
     const id = ++state.lastTimer;
@@ -33,7 +37,8 @@ const timers = {
     return id;
   },
   clearTimeout(id) {
-    if (typeof id === 'number' && mapDelete(pendingTimers, id)) post(outbox.cleared, NativeString(id));
+    // The host may as well fire a timer that is no more: nothing is called then.
+    if (typeof id === 'number' && mapDelete(pendingTimers, id) && fitsInFrame(TIMER_TEXT)) post(outbox.cleared, NativeString(id));
   },
   queueMicrotask(callback) {
     if (typeof callback !== 'function') throw new NativeTypeError('queueMicrotask needs a function');
