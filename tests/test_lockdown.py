@@ -331,7 +331,7 @@ def test_of_all_system_calls_these_are_left(results, scratch):
 @pytest.mark.parametrize(
     ("attempt", "how"),
     [
-        ("compute without end", "SIGXCPU"),
+        pytest.param("compute without end", "SIGXCPU", marks=pytest.mark.slow),
         pytest.param("compute without end, deaf to signals", "SIGKILL", marks=pytest.mark.slow),
     ],
 )

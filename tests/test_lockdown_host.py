@@ -212,6 +212,7 @@ def lacking(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.anyio
 @pytest.mark.requirement("SBX-020")
 @pytest.mark.parametrize("start", ["fork", "spawn"], indirect=True)
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_required_refuses_to_start_without_the_full_set(lacking, start):
     harness = Harness(hardening="required")
     for _ in range(2):
@@ -270,6 +271,7 @@ def test_impossible_settings_are_refused(settings, words):
 
 @pytest.mark.anyio
 @pytest.mark.requirement("SBX-021")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_best_effort_says_once_what_is_missing(lacking, caplog):
     with caplog.at_level(logging.INFO, logger="harness"):
         for _ in range(2):
@@ -557,6 +559,7 @@ def test_signals_that_the_host_blocks_or_ignores_still_end_a_worker():
 
 @pytest.mark.anyio
 @pytest.mark.requirement("SBX-042")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_a_fork_server_is_replaced_after_max_forks():
     servers = []
     async with Harness(limits={"max_forks": 3}) as harness:

@@ -133,10 +133,14 @@ async def spares_ready(harness: Harness) -> list[int]:
 
 
 async def busy(harness: Harness) -> int:
-    """Waits until one execution runs; the pid of its worker."""
+    """Waits until the script of one execution computes; the pid of its worker."""
     while not pool_of(harness)._busy:
         await anyio.lowlevel.checkpoint()
-    return busy_pid(harness)
+    pid = busy_pid(harness)
+    # Its processor time in ticks of the kernel: more than starting takes.
+    while sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13])) < 3:  # noqa: ASYNC240
+        await anyio.lowlevel.checkpoint()
+    return pid
 
 
 # ── workers ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -151,6 +155,17 @@ async def test_a_worker_that_dies_before_it_has_a_script_is_replaced_unseen(isol
             end(pid)
         await works(harness)
         await works(harness)
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("RUN-012")
+async def test_workers_that_are_being_killed_when_they_are_given_a_script_are_replaced_unseen():
+    async with Harness() as harness:
+        for _ in range(20):
+            for pid in await spares_ready(harness):
+                # Whether it is over by the time it is taken is left to chance.
+                os.kill(pid, signal.SIGKILL)
+            await works(harness)
 
 
 @pytest.mark.anyio

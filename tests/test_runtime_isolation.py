@@ -272,7 +272,9 @@ def test_a_thread_that_cannot_be_ended_is_counted_and_keeps_nothing_from_ending(
         timeout=50,
         check=False,
     )
-    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["wall", "1", "2", "over"], "")
+    # On a busy machine asyncio's debug mode remarks on anything that takes long.
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, done.stdout.split(), complaints) == (0, ["wall", "1", "2", "over"], [])
 
 
 # ── what the operating system takes away ─────────────────────────────────────────────────────────────────────────

@@ -9,11 +9,15 @@ __all__ = ["Death", "PoolStatus", "Worker", "WorkerGoneError", "WorkerPool"]
 
 
 class WorkerGoneError(Exception):
-    """The other end of the bridge closed, or sent what the contract does not allow (``violation``)."""
+    """The other end of the bridge closed, or sent what the contract does not allow (``violation``).
 
-    def __init__(self, message: str, *, violation: bool = False) -> None:
+    ``unheard`` says that it ended without having read what it was sent last.
+    """
+
+    def __init__(self, message: str, *, violation: bool = False, unheard: bool = False) -> None:
         super().__init__(message)
         self.violation = violation
+        self.unheard = unheard
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ from harness.tools.calls import ToolCall
 __all__ = ["Driver"]
 
 
+# Spares can all have been killed together, and not all be seen to be dead yet.
+_MORE_WORKERS = 4
 _CALLS_PER_CHECKPOINT = 100
 """A frame may hold many thousands of calls, and others wait for the event loop, too."""
 _LOG_LINE_COST = 16
@@ -102,7 +104,9 @@ class Driver:
                 with self._scope:
                     try:
                         await self._with_worker(await pool.acquire(self._job.trust_domain), pool, group)
-                        if self._nothing_happened:
+                        for _ in range(_MORE_WORKERS):
+                            if not self._nothing_happened:
+                                break
                             self._gone, self._in_worker, self._watching = None, True, anyio.CancelScope()
                             await self._with_worker(await pool.acquire(self._job.trust_domain), pool, group)
                     except HarnessError as error:
@@ -142,10 +146,12 @@ class Driver:
 
     @property
     def _nothing_happened(self) -> bool:
-        """Whether the worker was lost with its fork server before it gave a first answer, by no doing of the script's. A
-        script that has said nothing has changed nothing, so another worker can begin anew.
+        """Whether the worker was lost before it gave a first answer, by no doing of the script's: with its fork server, or
+        before it read the script. A script that has said nothing has changed nothing, so another worker can begin anew.
         """
-        return self._gone is not None and self._death is not None and self._death.orphaned and not self.result.frames
+        if self._gone is None or self._death is None or self.result.frames:
+            return False
+        return self._death.orphaned or self._gone.unheard
 
     def _watch_over(self, worker: Worker, group: TaskGroup) -> None:
         """From the first time on that the script waits."""

@@ -84,7 +84,7 @@ class FrameLink:
             except BlockingIOError:
                 await self._wait(anyio.wait_writable)
             except OSError as error:
-                raise WorkerGoneError(f"the worker does not listen any more ({error.strerror})") from None
+                raise WorkerGoneError(f"the worker does not listen any more ({error.strerror})", unheard=True) from None
 
     async def receive(self) -> tuple[int, bytes]:
         """Read one frame: kind and body. Raises `WorkerGoneError` at the end of the stream and for a torn, empty or
@@ -114,7 +114,9 @@ class FrameLink:
                 await self._wait(anyio.wait_readable)
                 continue
             except OSError as error:
-                raise WorkerGoneError(f"the worker's socket failed ({error.strerror})") from None
+                # A Unix socket is reset when its other end closes with something unread in it.
+                reset = isinstance(error, ConnectionResetError)
+                raise WorkerGoneError(f"the worker's socket failed ({error.strerror})", unheard=reset) from None
             if not data:
                 torn = " in the middle of a frame" if self._buffer else ""
                 raise WorkerGoneError(f"the worker closed its socket{torn}")
