@@ -192,8 +192,8 @@ class Driver:
         result.cpu_ms = round(turn.cpu * 1000, 3)
         result.heap_bytes = turn.heap if turn.heap is not None else result.heap_bytes
         if turn.worker is not None:
-            if turn.worker.state in ("started", "syntax") and result.frames > 1:
-                raise WorkerGoneError("the worker started a script that was running already", violation=True)
+            if turn.worker.state == "syntax" and result.frames > 1:
+                raise WorkerGoneError("the worker refused to compile a script that runs already", violation=True)
             error = endings.note_error(turn.worker, self._limits, self._source)
             if error is not None:
                 result.clean = turn.worker.state == "syntax"
