@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -71,7 +72,8 @@ class FakeHttp:
 
     It listens on the loopback address (``url``, ``port``), so `http_request` needs ``networks=["127.0.0.1/32"]`` to reach
     it, or ``transport=fake.transport()``, which carries requests to any host here. ``requests`` lists what arrived.
-    With ``tls`` it speaks HTTPS. Its threads and sockets end with the ``with`` block.
+    With ``tls`` it speaks HTTPS. Its threads and sockets end with the ``with`` block, which raises
+    what a function of answers raised.
     """
 
     def __init__(self, answers: Answers, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
@@ -108,6 +110,8 @@ class FakeHttp:
         if self._server is not None and self._thread is not None:
             self._server.end()
             self._thread.join()
+            if self._server.failures and error is None:
+                raise self._server.failures[0]
 
     def transport(self) -> httpx.AsyncBaseTransport:
         """A transport for ``httpx`` that brings every request here, whatever its host. Needs the extra ``http``."""
@@ -123,7 +127,7 @@ class FakeHttp:
                 there.extensions = request.extensions
                 return await super().handle_async_request(there)
 
-        return Here(trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0))  # noqa: S501 - it leads here alone
+        return Here(trust_env=False, verify=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def _answer(self, request: FakeRequest) -> FakeResponse:
         with self._lock:
@@ -151,6 +155,8 @@ class _Server(ThreadingHTTPServer):
         self.answer = answer
         self.closing = threading.Event()
         self._tls = tls
+        self.failures: list[BaseException] = []
+        """What the answers raised, or what could not be sent."""
         self._open: set[socket.socket] = set()
         self._threads_at_work: set[threading.Thread] = set()
         super().__init__(address, _Handler)
@@ -173,8 +179,11 @@ class _Server(ThreadingHTTPServer):
         if self._tls is not None:
             request.close()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that goes away is no error of this server, and everything else shows in what the client got."""
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - as the base class has it
+        """Keeps what was raised in a thread. A client that went away is no error of this server."""
+        error = sys.exception()
+        if error is not None and not isinstance(error, OSError):
+            self.failures.append(error)
 
     def end(self) -> None:
         """Stops listening, breaks every connection, and waits for the threads."""
