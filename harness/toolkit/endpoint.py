@@ -13,8 +13,9 @@ from pydantic_core import from_json, to_json
 
 from harness.errors import ToolExecutionError, UsageError
 from harness.redaction import MASK, scrub_text
-from harness.toolkit.bodies import BodyError, BodyTooLargeError, read_body
+from harness.toolkit.bodies import BodyError, BodyTooLargeError
 from harness.toolkit.providers import Provider
+from harness.toolkit.transport import body_of, response_to
 
 __all__ = ["Endpoint", "RefusedError", "check_base_url", "check_key"]
 
@@ -23,7 +24,11 @@ Key = SecretStr | Callable[[], str] | None
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 # Anything else would break the header it stands in, and the error about that would show it.
-_KEY = re.compile(r"[\x21-\x7e]{4,4096}\Z")
+_KEY = re.compile(r"[\x21-\x7e]{1,4096}\Z")
+
+
+_SHORTEST_SECRET = 8
+"""Characters of a key that is removed where the endpoint repeats it; a shorter one would blank out ordinary words."""
 
 
 class RefusedError(Exception):
@@ -36,12 +41,12 @@ class RefusedError(Exception):
 
 def check_key(key: str | SecretStr | Callable[[], str] | None, tool: str) -> Key:
     """A key, hidden. Raises `UsageError` for what can be none; it does not show it."""
-    if key is None or (callable(key) and not isinstance(key, (str, SecretStr))):
+    if key is None or callable(key):
         return key
-    hidden = SecretStr(key) if isinstance(key, str) else key
+    hidden: object = SecretStr(key) if isinstance(key, str) else key
     if not isinstance(hidden, SecretStr) or not _KEY.match(hidden.get_secret_value()):
         raise UsageError(
-            f"The key of tool {tool!r} must be 4 or more printable ASCII characters without spaces, a SecretStr of them, "
+            f"The key of tool {tool!r} must be printable ASCII characters without spaces, a SecretStr of them, "
             "or a function that returns them."
         )
     return hidden
@@ -86,7 +91,7 @@ class Endpoint:
         self._url = url
         self._key = key
         self._max_bytes = max_bytes
-        self._timeout = httpx.Timeout(None, connect=connect_timeout)
+        self._connect_timeout = connect_timeout
         self._tls = tls
         self._transport = transport
 
@@ -106,7 +111,7 @@ class Endpoint:
             content=to_json(body),
         )
         response, data = await self._send(request)
-        if key is not None:
+        if key is not None and len(key) >= _SHORTEST_SECRET:
             data = data.replace(key.encode(), MASK.encode())
         if not response.is_success:
             raise RefusedError(self._status(response, data))
@@ -130,13 +135,8 @@ class Endpoint:
             self._tls = httpx.create_ssl_context(trust_env=False)  # takes a while, so it is made when first needed
         carrier = self._transport or httpx.AsyncHTTPTransport(verify=self._tls or True, trust_env=False)
         try:
-            async with httpx.AsyncClient(transport=carrier, trust_env=False, timeout=self._timeout) as client:
-                response = await client.send(request, stream=True, auth=None, follow_redirects=False)
-                try:
-                    encoding = response.headers.get("content-encoding", "")
-                    return response, await read_body(response.aiter_raw(), encoding=encoding, most=self._max_bytes)
-                finally:
-                    await response.aclose()
+            async with carrier, response_to(request, carrier, self._connect_timeout) as response:
+                return response, await body_of(response, self._max_bytes)
         except BodyTooLargeError:
             raise self._failed(f"the response is longer than {self._max_bytes:,} bytes", again=False) from None
         except BodyError as error:

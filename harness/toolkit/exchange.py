@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, field
 
 import httpx
 
 from harness.errors import ToolExecutionError
 from harness.redaction import scrub_text
-from harness.toolkit.bodies import BodyError, BodyTooLargeError, read_body
+from harness.toolkit.bodies import BodyError, BodyTooLargeError
 from harness.toolkit.origins import AllowList, Origin, origin_of
-from harness.toolkit.transport import AddressRefusedError, NameNotFoundError
+from harness.toolkit.transport import AddressRefusedError, NameNotFoundError, body_of, response_to
 
 __all__ = ["Answer", "Bounds", "Question", "fetch"]
 
@@ -70,21 +69,16 @@ async def fetch(question: Question, bounds: Bounds) -> Answer:
 
     Raises `ToolExecutionError` that says what went wrong; it is retryable where asking again may help and does no harm.
     """
-    async with httpx.AsyncClient(transport=bounds.transport(), trust_env=False, timeout=_timeout(bounds)) as client:
+    async with bounds.transport() as carrier:
         for _ in range(bounds.max_redirects + 1):
-            answer, location = await _ask(client, question, bounds)
+            answer, location = await _ask(carrier, question, bounds)
             if location is None or bounds.max_redirects == 0:
                 return answer
             question = _redirected(question, answer, location, bounds)
     raise _failure(bounds, f"was redirected more than {bounds.max_redirects} times, at last to {_shown(question.url)}.")
 
 
-def _timeout(bounds: Bounds) -> httpx.Timeout:
-    # The call as a whole has its limit; only connecting needs one of its own, since there may be other addresses.
-    return httpx.Timeout(None, connect=bounds.connect_timeout)
-
-
-async def _ask(client: httpx.AsyncClient, question: Question, bounds: Bounds) -> tuple[Answer, str | None]:
+async def _ask(carrier: httpx.AsyncBaseTransport, question: Question, bounds: Bounds) -> tuple[Answer, str | None]:
     origin = origin_of(question.url)
     own = {} if origin is None else bounds.credentials.get(origin, {})
     request = httpx.Request(
@@ -94,8 +88,7 @@ async def _ask(client: httpx.AsyncClient, question: Question, bounds: Bounds) ->
         content=question.body,
     )
     try:
-        response = await client.send(request, stream=True, auth=None, follow_redirects=False)
-        async with aclosing(response):
+        async with response_to(request, carrier, bounds.connect_timeout) as response:
             location = response.headers.get("location") if response.status_code in _REDIRECTS else None
             follow = location is not None and bounds.max_redirects > 0
             return (
@@ -132,7 +125,7 @@ async def _body(response: httpx.Response, bounds: Bounds) -> bytes:
     length = response.headers.get("content-length", "")
     if encoding in ("", "identity") and length.isdecimal() and int(length[:20]) > bounds.max_bytes:
         raise BodyTooLargeError
-    return await read_body(response.aiter_raw(), encoding=encoding, most=bounds.max_bytes)
+    return await body_of(response, bounds.max_bytes)
 
 
 def _redirected(question: Question, answer: Answer, location: str, bounds: Bounds) -> Question:

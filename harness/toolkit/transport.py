@@ -10,14 +10,24 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 import httpx
 
 from harness.toolkit.addresses import AddressRules
+from harness.toolkit.bodies import BodyTooLargeError, read_body
 
-__all__ = ["AddressRefusedError", "CheckedTransport", "NameNotFoundError", "Resolver", "system_resolver"]
+__all__ = [
+    "AddressRefusedError",
+    "CheckedTransport",
+    "NameNotFoundError",
+    "Resolver",
+    "body_of",
+    "response_to",
+    "system_resolver",
+]
 
 _LOG = logging.getLogger("harness.toolkit")
 _LOG.addHandler(logging.NullHandler())
@@ -41,6 +51,31 @@ async def system_resolver(host: str, port: int) -> list[str]:
     """The addresses that the operating system gives for a name."""
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+@asynccontextmanager
+async def response_to(
+    request: httpx.Request, carrier: httpx.AsyncBaseTransport, connect_timeout: float
+) -> AsyncIterator[httpx.Response]:
+    """One request, carried as it is: there are no cookies, redirects, proxies or credentials but those it has.
+
+    The call that it serves has its time limit; only connecting needs one of its own, since there may be other addresses.
+    """
+    request.extensions = {**request.extensions, "timeout": httpx.Timeout(None, connect=connect_timeout).as_dict()}
+    response = await carrier.handle_async_request(request)
+    try:
+        yield response
+    finally:
+        await response.aclose()
+
+
+async def body_of(response: httpx.Response, most: int) -> bytes:
+    """What `read_body` reads of a response, at most ``most`` bytes. Raises as it does."""
+    if response.is_stream_consumed:  # a transport that stands in for the network had all of it in memory
+        if len(response.content) > most:
+            raise BodyTooLargeError
+        return response.content
+    return await read_body(response.aiter_raw(), encoding=response.headers.get("content-encoding", ""), most=most)
 
 
 class CheckedTransport(httpx.AsyncBaseTransport):
