@@ -91,10 +91,9 @@ def list_files(
     def listing(
         context: CallContext, path: str = "", pattern: str | None = None, recursive: bool = False
     ) -> dict[str, Any]:
-        start = "/".join(step for step in path.split("/") if step not in ("", "."))
         found = _Listing(_matcher(pattern), max_entries, max_visited)
         try:
-            for where, entry in _walk(below, start, max_depth if recursive else 1):
+            for where, entry in _walk(below, below.normal(path), max_depth if recursive else 1):
                 context.raise_if_cancelled()
                 found.add(where, entry)
         except OutOfReachError as error:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jsonschema_rs
-from iregexp_check import check as is_iregexp
 from jsonpath_rfc9535 import JSONPathEnvironment, JSONPathError, JSONPathNode, JSONPathQuery
 from jsonpath_rfc9535.filter_expressions import Expression, FilterContext, RootFilterQuery
 from jsonpath_rfc9535.function_extensions import ExpressionType, FilterFunction
@@ -25,6 +24,7 @@ __all__ = ["Document", "QueryError"]
 
 _MOST_DEPTH = 250
 _LONGEST_QUERY = 2_000
+_SHOWN = 100
 _COMPILING = 500
 """Steps that a query or a regular expression costs when it is first met."""
 _PROGRAM_BYTES = 1024 * 1024
@@ -107,18 +107,18 @@ class _Regex(FilterFunction):
         self._whole = whole
 
     def __call__(self, text: object, pattern: object) -> bool:
-        """False for what is no text and for a pattern that is none, as RFC 9535 says."""
+        """False for what is no text. A pattern that is none raises `QueryError`: never to match would be a silent answer."""
         if not isinstance(text, str) or not isinstance(pattern, str):
             return False
         return self._matcher.matches(text, pattern, whole=self._whole)
 
 
 class _Matcher:
-    """I-Regexps (RFC 9485), each compiled once."""
+    """I-Regexps (RFC 9485) and what else the engine takes in linear time (``\\d``, ``^``, ``$``), each compiled once."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
-        self._compiled: dict[tuple[str, bool], jsonschema_rs.Validator | None] = {}
+        self._compiled: dict[tuple[str, bool], jsonschema_rs.Validator] = {}
 
     def matches(self, text: str, pattern: str, *, whole: bool) -> bool:
         self._meter.spend_text(text)
@@ -127,13 +127,10 @@ class _Matcher:
             self._meter.spend(_COMPILING)
             self._meter.spend_text(pattern)
             self._compiled[key] = _compiled(pattern, whole=whole)
-        validator = self._compiled[key]
-        return validator is not None and validator.is_valid(text)
+        return self._compiled[key].is_valid(text)
 
 
-def _compiled(pattern: str, *, whole: bool) -> jsonschema_rs.Validator | None:
-    if not is_iregexp(pattern):
-        return None
+def _compiled(pattern: str, *, whole: bool) -> jsonschema_rs.Validator:
     source = f"(?:{_without_dots(pattern)})"
     try:
         return jsonschema_rs.validator_for(
@@ -142,7 +139,9 @@ def _compiled(pattern: str, *, whole: bool) -> jsonschema_rs.Validator | None:
             offline=True,
         )
     except jsonschema_rs.ValidationError:
-        raise QueryError("a regular expression in it is too large; repeat less") from None
+        raise QueryError(
+            f"the regular expression {pattern[:_SHOWN]!r} is none, too large, or looks around or back"
+        ) from None
 
 
 def _without_dots(pattern: str) -> str:

@@ -63,6 +63,10 @@ class Root:
         """Whether a name is treated as if it did not exist."""
         return not self._hidden and name.startswith(".")
 
+    def normal(self, path: str) -> str:
+        """``./docs//guide/`` is ``docs/guide``. Raises `OutOfReachError` for what is no path below the root."""
+        return "/".join(self._steps(path))
+
     def read(self, path: str, most: int) -> bytes:
         """The bytes of the regular file at ``path``. Raises `OutOfReachError`, also if there are more than ``most``."""
         steps = self._steps(path)
