@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -190,10 +191,18 @@ async def test_what_cannot_be_listed(place):
 
 
 @pytest.mark.requirement("KIT-034")
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every directory")
-async def test_a_directory_that_cannot_be_listed_is_named(place):
-    (place / "docs" / "deep").chmod(0)
-    with pytest.raises(ToolExecutionError, match=r"holds 'docs/deep', which cannot be read: permission denied"):
+async def test_a_directory_that_cannot_be_listed_is_named(place, monkeypatch):
+    real = os.scandir
+    seen: list[int] = []
+
+    def refuse(directory: int) -> Any:
+        seen.append(directory)
+        if len(seen) == 3:  # the root, docs, docs/deep; as root nothing is refused by itself
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(directory)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ToolExecutionError, match=r"'\.' holds 'docs/deep', which cannot be read: permission denied"):
         await call_tool(list_files(place), {"recursive": True})
 
 

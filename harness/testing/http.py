@@ -223,8 +223,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif response.latency_ms:
             server.closing.wait(response.latency_ms / 1000)
         if response.error == "reset":
-            # A linger time of 0 makes closing a reset.
+            # A linger time of 0 makes closing a reset, unless the end of the stream was announced before.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            socket.close(self.connection.detach())
         elif not server.closing.is_set():
             self._send(response)
 

@@ -15,7 +15,7 @@ from harness.errors import ToolExecutionError, UsageError
 from harness.redaction import MASK, scrub_text
 from harness.toolkit.bodies import BodyError, BodyTooLargeError
 from harness.toolkit.providers import Provider
-from harness.toolkit.transport import body_of, response_to
+from harness.toolkit.transport import body_of, response_to, usual_tls
 
 __all__ = ["Endpoint", "RefusedError", "check_base_url", "check_key"]
 
@@ -131,9 +131,7 @@ class Endpoint:
         return key
 
     async def _send(self, request: httpx.Request) -> tuple[httpx.Response, bytes]:
-        if self._tls is None and self._transport is None:
-            self._tls = httpx.create_ssl_context(trust_env=False)  # takes a while, so it is made when first needed
-        carrier = self._transport or httpx.AsyncHTTPTransport(verify=self._tls or True, trust_env=False)
+        carrier = self._transport or httpx.AsyncHTTPTransport(verify=self._tls or usual_tls(), trust_env=False)
         try:
             async with carrier, response_to(request, carrier, self._connect_timeout) as response:
                 return response, await body_of(response, self._max_bytes)

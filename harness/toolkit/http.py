@@ -83,11 +83,9 @@ def http_request(
     Needs the extra ``http``. Raises `UsageError` without it, and for settings that cannot be.
     """
     require("httpx", extra="http", what="http_request")
-    import httpx  # noqa: PLC0415 - an extra
-
     from harness.toolkit.exchange import Bounds  # noqa: PLC0415 - imports an extra
     from harness.toolkit.origins import AllowList  # noqa: PLC0415 - as above
-    from harness.toolkit.transport import CheckedTransport, system_resolver  # noqa: PLC0415 - as above
+    from harness.toolkit.transport import CheckedTransport, system_resolver, usual_tls  # noqa: PLC0415 - as above
 
     verbs = _methods(methods, name)
     allowed = AllowList(hosts, name)
@@ -98,15 +96,9 @@ def http_request(
         raise UsageError(
             f"connect_timeout of tool {name!r} is {connect_timeout!r}; it must be seconds, an hour at most."
         )
-    context = tls
 
     def connect() -> httpx.AsyncBaseTransport:
-        nonlocal context
-        if transport is not None:
-            return transport
-        if context is None:
-            context = httpx.create_ssl_context(trust_env=False)  # takes a while, so it is made when first needed
-        return CheckedTransport(rules, resolver or system_resolver, context)
+        return transport or CheckedTransport(rules, resolver or system_resolver, tls or usual_tls())
 
     bounds = Bounds(
         tool=f"tools.{name}",

@@ -114,7 +114,7 @@ class _Regex(FilterFunction):
 
 
 class _Matcher:
-    """I-Regexps (RFC 9485) and what else the engine takes in linear time (``\\d``, ``^``, ``$``), each compiled once."""
+    """I-Regexps (RFC 9485), and what else the engine takes in linear time. Each is compiled once."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter

@@ -7,6 +7,7 @@ Nothing resolves the name a second time, so a name server that changes its mind 
 
 from __future__ import annotations
 
+import functools
 import logging
 import socket
 import ssl
@@ -27,6 +28,7 @@ __all__ = [
     "body_of",
     "response_to",
     "system_resolver",
+    "usual_tls",
 ]
 
 _LOG = logging.getLogger("harness.toolkit")
@@ -51,6 +53,12 @@ async def system_resolver(host: str, port: int) -> list[str]:
     """The addresses that the operating system gives for a name."""
     found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+@functools.cache
+def usual_tls() -> ssl.SSLContext:
+    """The usual certificate authorities. Reading them takes a while, so it is done once, when first needed."""
+    return httpx.create_ssl_context(trust_env=False)
 
 
 @asynccontextmanager
