@@ -6,7 +6,9 @@ import gzip
 import itertools
 import ssl
 import threading
+import tracemalloc
 import zlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -19,6 +21,7 @@ from harness.redaction import MASK
 from harness.testing import FakeHttp, FakeResponse, call_tool, make_test_context
 from harness.toolkit import http_request
 from harness.toolkit.addresses import AddressRules
+from harness.toolkit.bodies import BodyTooLargeError, read_body
 from harness.tools.tool import Tool
 
 pytestmark = pytest.mark.anyio
@@ -446,6 +449,24 @@ async def test_packed_bodies_are_bounded_as_well():
             with pytest.raises(ToolExecutionError, match=words):
                 await call_tool(tool, {"url": fake.url + path})
         assert fake.requests[0].headers["accept-encoding"] == "gzip"
+
+
+@pytest.mark.requirement("KIT-017")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_packed_body_is_never_unpacked_beyond_the_limit():
+    bomb = gzip.compress(bytes(50_000_000))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield bomb
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(BodyTooLargeError):
+            await read_body(pieces(), encoding="gzip", most=100_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 @pytest.mark.requirement("KIT-018")
