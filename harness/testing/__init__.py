@@ -18,12 +18,18 @@ from harness.errors import UsageError
 from harness.model import ApprovalRequest
 from harness.plain import to_plain
 from harness.redaction import Redactor
+from harness.testing.http import FakeHttp, FakeRequest, FakeResponse
+from harness.testing.model import FakeModel
 from harness.tools.context import CallContext
 from harness.tools.registry import ToolRegistry
 from harness.tools.tool import Tool
 
 __all__ = [
     "FakeCall",
+    "FakeHttp",
+    "FakeModel",
+    "FakeRequest",
+    "FakeResponse",
     "FakeTool",
     "FakeTools",
     "ScriptedApprover",
