@@ -140,6 +140,7 @@ class Harness:
             ledger=Ledger(redactor),
             telemetry=Telemetry() if telemetry is None else telemetry,
         )
+        self._economy.budget.check_names(self.tools.names())
         self._economy.resources.add_all(tool.resource for tool in self.tools if tool.resource is not None)
         self._settings = Settings(
             registry=self.tools,

@@ -665,3 +665,12 @@ async def test_a_dry_run_charges_nothing():
     assert [str(record.status) for record in execution.calls] == ["planned", "planned"]
     assert resources["crm"]["cost_cents"]["used"] == 0
     assert resources["crm"]["rate_per_min"]["used"] == 0
+
+
+@pytest.mark.requirement("BUD-008")
+def test_a_budget_for_a_tool_that_is_not_there_is_a_usage_error():
+    @tool
+    def send() -> None: ...
+
+    with pytest.raises(UsageError, match="'snd', and there is no such tool; did you mean 'send'"):
+        Harness(tools=[send], budget=Budget(calls_per_tool={"snd": 1}))

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 
-from harness import Budget, CallContext, Decision, Harness, ResourceContract, ResultCache, UsageError, tool
+from harness import (
+    Budget,
+    CallContext,
+    Decision,
+    Harness,
+    ResourceContract,
+    ResultCache,
+    SubprocessTool,
+    UsageError,
+    tool,
+)
 from harness.approvals.bridge import ApprovalBridge
 from harness.context import ExecutionContext
 from harness.model import CallStatus
@@ -283,3 +294,16 @@ async def test_from_scripts():
     assert error.details["applied_calls"] == [2]  # the first one did nothing
     cache = metrics["cache"]
     assert (cache["hits"] + cache["joined"], cache["misses"], cache["entries"]) == (4, 2, 2)
+
+
+@pytest.mark.requirement("BUD-050")
+async def test_the_result_of_a_command_answers_other_executions_too():
+    command = [sys.executable, "-c", "import json, time; print(json.dumps(time.time_ns()))"]
+    moment = SubprocessTool("moment", command, deterministic=True)
+    async with Harness(tools=[moment]) as harness:
+        values = [
+            (await harness.run("<tool-calls>await tools.moment()</tool-calls>")).executions[0].value for _ in range(2)
+        ]
+    assert values[0] == values[1]
+    with pytest.raises(UsageError, match="could name files that are gone"):
+        SubprocessTool("maker", command, deterministic=True, artifacts=["file"])

@@ -881,3 +881,13 @@ async def test_a_call_that_is_cancelled_before_it_starts_leaves_no_thread():
         scope.cancel()
         await threads.run(lambda: started.append(True))
     assert (started, threads.abandoned) == ([], 0)
+
+
+@pytest.mark.requirement("TOOL-042")
+async def test_an_exception_of_any_kind_is_the_tools_failure():
+    class Panic(BaseException):
+        pass
+
+    settled = await settle(facade_of(FakeTools({"f": Panic("at the disco")})), "f")
+    assert settled.error is not None
+    assert (settled.error.type, settled.error.details["exception"]) == ("ToolExecutionError", "Panic")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -11,6 +11,7 @@ from harness.errors import ConcurrencyLimitError, ToolBudgetExceededError, Usage
 from harness.limits import Limits
 from harness.model import BudgetReport
 from harness.tools.meters import Line, Place, Purse, RateWindow, to_units
+from harness.tools.names import suggest
 from harness.tools.resource import Resource, check_cents, check_count, line_of, purse_line
 
 __all__ = ["Budget", "CallBudget", "OnBudget", "OnRateLimit", "exceeded", "is_used_up"]
@@ -43,6 +44,14 @@ class Budget:
         if self.rate_per_min is not None:
             check_count(self.rate_per_min, "rate_per_min", least=1)
         object.__setattr__(self, "calls_per_tool", MappingProxyType(dict(self.calls_per_tool)))
+
+    def check_names(self, tools: Collection[str]) -> None:
+        """Raises `UsageError` for a tool that is not there: a slip of the pen would leave the real one without a limit."""
+        for name in self.calls_per_tool:
+            if name not in tools:
+                near = suggest(name, tools, count=1)
+                hint = f"; did you mean {near[0]!r}?" if near else "."
+                raise UsageError(f"calls_per_tool names {name!r}, and there is no such tool{hint}")
 
     @property
     def unlimited(self) -> bool:

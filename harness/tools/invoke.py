@@ -99,7 +99,10 @@ class Invocation:
             if cancellation_requested():
                 raise
             failure = error
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a tool may raise anything; all of it is named below
+        except (KeyboardInterrupt, GeneratorExit):
+            # Not the tool's: somebody ends the program, or closes this coroutine.
+            raise
+        except BaseException as error:  # noqa: BLE001 - a tool may raise anything; all of it is named below
             failure = error
         finally:
             self.duration_ms = before + (time.perf_counter() - self._started) * 1000

@@ -102,8 +102,14 @@ class SubprocessTool(Tool):
             parameters=anything if self._args is None else self._args.model_json_schema(),
             result=None if self._result is None else self._result.json_schema(),
             timeout=timeout,
+            uses_context=False,
             **options,
         )
+        if artifacts and self.deterministic:
+            raise UsageError(
+                f"Tool {name!r} makes files and is declared deterministic: a result that was kept could name files that are "
+                "gone. Declare one of the two."
+            )
         if isinstance(command, (str, bytes)) or not all(isinstance(part, str) for part in command) or not command:
             raise UsageError(f'The command of tool {name!r} is a list of strings, such as ["python3", "tool.py"].')
         if isinstance(artifacts, str):
