@@ -103,3 +103,13 @@ async def test_absent_globals_say_what_to_use_instead(scripts):
     executions = await scripts.run(advice)
     assert await scripts.mismatches(table) == []
     assert all(len(execution.error.message) > 50 for execution in executions)
+
+
+@pytest.mark.requirement("VM-010")
+async def test_a_name_that_looks_like_a_place_is_none(scripts):
+    execution = await scripts.one(
+        "function f() { console.log('hi') }\n"
+        "Object.defineProperty(f, 'name', { value: 'x (<input>:3.5:7)\\n' }); f(); return 1"
+    )
+    assert (execution.value, execution.error) == (1, None)
+    assert [entry.text for entry in execution.logs] == ["hi"]

@@ -293,3 +293,16 @@ async def test_dom_exceptions_are_errors(scripts):
         ),
     }
     assert await scripts.mismatches(table) == []
+
+
+@pytest.mark.requirement("VM-013")
+async def test_a_flood_of_timers_is_refused(scripts):
+    flood, few = await scripts.run(
+        [
+            "for (let i = 0; i < 50_000; i++) clearTimeout(setTimeout(() => {}, 0)); return 1",
+            "for (let i = 0; i < 5_000; i++) clearTimeout(setTimeout(() => {}, 0)); return 1",
+        ]
+    )
+    assert flood.error is not None
+    assert flood.error.type == "ConcurrencyLimitError"
+    assert few.value == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -614,3 +615,24 @@ def test_a_violation_is_told_without_quoting_at_length():
     with pytest.raises(WorkerGoneError) as caught:
         Turn.read(body)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.requirement("WIRE-003")
+@pytest.mark.parametrize("items", ["{}", "[]", "1"])
+def test_a_frame_full_of_mistakes_takes_no_more_than_one_with_a_few(items):
+    body = turn_body(ending=WAITS).replace(b'"calls": []', b'"calls": [' + b",".join([items.encode()] * 200_000) + b"]")
+    tracemalloc.start()
+    try:
+        with pytest.raises(WorkerGoneError, match=r"turn\.calls\.0"):
+            Turn.read(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * len(body) + 20_000_000
+
+
+@pytest.mark.requirement("WIRE-003")
+def test_a_frame_of_unknown_fields_is_told_in_a_word():
+    fields = ",".join(f'"f{number}":1' for number in range(50_000))
+    with pytest.raises(WorkerGoneError, match="a wrong form"):
+        Turn.read(turn_body().replace(b'"heap": 1', f'"heap": 1, {fields}'.encode()))

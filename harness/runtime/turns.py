@@ -45,6 +45,16 @@ Path = Annotated[Text, AfterValidator(_cut)]
 # The prelude cuts what a script throws, so that longer ones are not the prelude's.
 Message = Annotated[str, Field(max_length=4_000)]
 Name = Annotated[str, Field(max_length=1_000)]
+_MOST_ERRORS = 100
+_MOST_TIMERS = 10_000
+"""Timers that one frame sets, or clears; ``js/4-globals.js`` has it too."""
+
+
+def _most(length: int) -> Any:
+    """A list of so many items at most, of which the first wrong one is enough: each error costs a thousand bytes."""
+    return Field(max_length=length, fail_fast=True)
+
+
 Words = Annotated[list[Annotated[str, Field(max_length=300)]], Field(max_length=5)]
 Id = Annotated[int, Field(ge=1, le=2**53)]
 # Up to what every reader of JSON takes exactly: these numbers are shown to people and written to records.
@@ -145,15 +155,15 @@ class Collected(_Strict):
     """What the VM says of everything since the last frame."""
 
     ending: Ending
-    calls: list[CallIssued]
-    timers: list[TimerSet]
-    cleared: list[Id]
-    cancelled: list[Id]
-    logs: list[Annotated[LogLine, Field(strict=False)]]
-    progress: list[Annotated[tuple[Text, Text], Field(strict=False)]]
+    calls: Annotated[list[CallIssued], _most(100_000)]
+    timers: Annotated[list[TimerSet], _most(_MOST_TIMERS)]
+    cleared: Annotated[list[Id], _most(_MOST_TIMERS)]
+    cancelled: Annotated[list[Id], _most(100_000)]
+    logs: Annotated[list[Annotated[LogLine, Field(strict=False)]], _most(2_000_000)]
+    progress: Annotated[list[Annotated[tuple[Text, Text], Field(strict=False)]], _most(2_000)]
     dropped: Dropped
     looked_at: Count
-    left_behind: list[LeftBehind]
+    left_behind: Annotated[list[LeftBehind], _most(5_000)]
 
     def names(self) -> set[int]:
         """Ids of calls that were issued in this frame or before it, if what it says is true."""
@@ -253,7 +263,10 @@ def _validated(model: type[_Model], body: bytes) -> _Model:
         data = _DECODER.decode(body.decode())
         return model.model_validate(data)
     except ValidationError as error:
-        where = ".".join(str(part)[:50] for part in error.errors(include_url=False, include_input=False)[0]["loc"])
+        # A frame can hold as many unknown fields as it likes, and each one is an error of its own.
+        few = error.error_count() <= _MOST_ERRORS
+        found = error.errors(include_url=False, include_input=False)[0]["loc"] if few else ()
+        where = ".".join(str(part)[:50] for part in found)
         raise WorkerGoneError(f"the worker sent a frame with a wrong {where or 'form'}", violation=True) from None
     except (ValueError, RecursionError) as error:
         raise WorkerGoneError(f"the worker sent a frame that is no JSON: {error}", violation=True) from None

@@ -144,6 +144,8 @@ class VM:
 
     def check(self, frame: dict[str, Any]) -> dict[str, Any] | None:
         """Compile a script and run nothing. None if it compiles, else the engine's message and position."""
+        # As in `start`: whoever served before may have left a limit behind.
+        self._context.set_memory_limit(_NO_LIMIT)
         return self._compiled(frame)[2]
 
     def _compiled(self, frame: dict[str, Any]) -> tuple[Any, bool, dict[str, Any] | None]:

@@ -46,7 +46,8 @@ const frameOf = (text) => {
   const bracketed = text[text.length - 1] === ')';
   const line = +stringSlice(text, at + FRAME_MARK.length, colon);
   let column = +(bracketed ? stringSlice(text, colon + 1, -1) : stringSlice(text, colon + 1));
-  if (!(line < FIRST_PRELUDE_LINE)) return null;
+  // A function's name may look like a place, too. What the engine writes are whole numbers.
+  if (!(line < FIRST_PRELUDE_LINE) || trunc(line) !== line || trunc(column) !== column) return null;
   const { shift } = state;
   if (shift !== null && line === shift.line && column > shift.column) column -= shift.width;
   // The wrapper around the script takes the first line.

@@ -7,6 +7,7 @@ const global = (name, value) => hidden(globalThis, name, value);
 
 const LONGEST_TIMER = 2_147_483_647;
 const TIMER_TEXT = 64; // more than the text of a timer takes in a frame
+const MOST_TIMERS = 10_000; // that one frame sets, or clears: the host has work with each
 
 // An exception that no promise can carry ends the script, as it would end a process.
 const runCallback = (callback, list) => {
@@ -25,8 +26,8 @@ const timers = {
     if (mapSize(pendingCalls) + mapSize(pendingTimers) >= state.limits.max_pending_calls) {
       throw refuse('ConcurrencyLimitError', 'RESOURCE', 'setTimeout: too many calls and timers are unsettled (max_pending_calls)');
     }
-    if (!fitsInFrame(TIMER_TEXT)) {
-      throw refuse('ConcurrencyLimitError', 'RESOURCE', 'setTimeout: more timers were set at once than one frame holds (frame_bytes)');
+    if (outbox.timers.length >= MOST_TIMERS || !fitsInFrame(TIMER_TEXT)) {
+      throw refuse('ConcurrencyLimitError', 'RESOURCE', 'setTimeout: too many timers were set at once; await something first');
     }
     const wanted = NativeNumber(delay);
     const ms = wanted > 0 ? (wanted < LONGEST_TIMER ? trunc(wanted) : LONGEST_TIMER) : 0;
@@ -38,7 +39,8 @@ const timers = {
   },
   clearTimeout(id) {
     // The host may as well fire a timer that is no more: nothing is called then.
-    if (typeof id === 'number' && mapDelete(pendingTimers, id) && fitsInFrame(TIMER_TEXT)) post(outbox.cleared, NativeString(id));
+    if (typeof id !== 'number' || !mapDelete(pendingTimers, id)) return;
+    if (outbox.cleared.length < MOST_TIMERS && fitsInFrame(TIMER_TEXT)) post(outbox.cleared, NativeString(id));
   },
   queueMicrotask(callback) {
     if (typeof callback !== 'function') throw new NativeTypeError('queueMicrotask needs a function');
