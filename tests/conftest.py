@@ -34,6 +34,7 @@ _PATIENCE_S = 10.0
 # What these show does not hang on the event loop, as far as others have not shown it on trio: there they wait for the
 # slow tests.
 _ON_TRIO_LATER = {
+    "test_approvals",
     "test_approvals_terminal",
     "test_budgets",
     "test_lockdown_host",
@@ -47,6 +48,7 @@ _ON_TRIO_LATER = {
     "test_soak",
     "test_subprocess",
     "test_tools_context",
+    "test_tools_host",
     "test_tools_registry",
     "test_tools_selection",
     "test_vm",

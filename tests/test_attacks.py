@@ -168,8 +168,8 @@ def cases() -> Iterator[Any]:
     for isolation in ISOLATIONS:
         for entry in ENTRIES:
             if isolation in entry.served_by:
-                # A shared worker differs from one of its own in nothing that most of these are about.
-                marks = [pytest.mark.slow] if entry.slow or isolation == "shared" else []
+                # What most of these are about is the same in every isolation.
+                marks = [pytest.mark.slow] if entry.slow or isolation != "process" else []
                 if entry.xfail is not None:
                     marks.append(pytest.mark.xfail(reason=entry.xfail, strict=True))
                 yield pytest.param(isolation, entry, id=f"{isolation}-{entry.id}", marks=marks)

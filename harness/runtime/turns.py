@@ -160,7 +160,7 @@ class Collected(_Strict):
     cleared: Annotated[list[Id], _most(_MOST_TIMERS)]
     cancelled: Annotated[list[Id], _most(100_000)]
     logs: Annotated[list[Annotated[LogLine, Field(strict=False)]], _most(2_000_000)]
-    progress: Annotated[list[Annotated[tuple[Text, Text], Field(strict=False)]], _most(2_000)]
+    progress: Annotated[list[Annotated[tuple[Text, Text], Field(strict=False)]], _most(100_000)]
     dropped: Dropped
     looked_at: Count
     left_behind: Annotated[list[LeftBehind], _most(5_000)]
