@@ -270,6 +270,7 @@ def noisy(tmp_path) -> Path:
     ],
     ids=" ".join,
 )
+@pytest.mark.slow
 def test_what_others_print_stays_out_of_json(command, noises, noisy):
     done = run(*command, "--tools", noisy, stdin=block("return await tools.loud()"))
     assert done.returncode == 0
@@ -285,6 +286,7 @@ def test_what_others_print_stays_out_of_json(command, noises, noisy):
     [["run", "-"], ["run", "-", "--json"], ["doctor"], ["doctor", "--json"], ["--help"], ["--version"]],
     ids=" ".join,
 )
+@pytest.mark.slow
 def test_a_full_disk_is_no_defect(command):
     with Path("/dev/full").open("wb") as full:
         done = subprocess.run(

@@ -150,6 +150,7 @@ def test_what_is_held_back_for_a_tag_or_line_is_bounded(text):
 )
 @pytest.mark.parametrize("start", ["", "<tool-calls>a b\n", "```\n"])
 @pytest.mark.parametrize("size", [1, None])
+@pytest.mark.slow
 def test_time_grows_with_the_length(unit, start, size):
     # A quadratic step makes four times the text cost sixteen times as much. Processor time, the better of two runs and a
     # bound between the two keep the machine's moods out of it.

@@ -316,6 +316,7 @@ UNFILTERED = {"x86_64": {335, 336}, "aarch64": set[int]()}
 
 
 @pytest.mark.requirement("SBX-003")
+@pytest.mark.slow
 def test_of_all_system_calls_these_are_left(results, scratch):
     if not results.has("seccomp"):
         pytest.skip("this kernel has no seccomp, or this machine no list")

@@ -328,6 +328,7 @@ _HOSTILE = [
 
 @pytest.mark.requirement("PAR-034")
 @pytest.mark.parametrize("piece", _HOSTILE)
+@pytest.mark.slow
 def test_time_grows_with_the_size_and_not_with_its_square(piece):
     parser = Parser(limits=Limits(script_bytes=1_000_000), cache_size=0)
 
