@@ -314,6 +314,7 @@ def test_a_full_disk_is_no_defect(command):
         ("run -", ">&- 2>&-", 1, ""),
     ],
 )
+@pytest.mark.slow
 def test_a_closed_stream_is_no_defect(command, closed, status, message):
     shell = ["sh", "-c", f'exec "$0" -m harness {command} {closed}', sys.executable]
     done = subprocess.run(

@@ -79,6 +79,7 @@ def test_nothing_is_lost_and_spans_are_right(text, options):
 
 @pytest.mark.requirement("DET-003")
 @given(st.one_of(TEXTS, BLOCKS), OPTIONS)
+@pytest.mark.slow
 def test_all_but_text_comes_whole_and_once(text, options):
     detector = Detector(limits=SMALL, **options)
     parts = [segment for character in text for segment in detector.feed(character)]

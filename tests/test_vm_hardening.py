@@ -637,6 +637,7 @@ def statements(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
 
 
 @pytest.mark.requirement("VM-025")
+@pytest.mark.slow
 def test_no_statement_of_the_hardening_can_go_unnoticed(vectors, monkeypatch):
     """Takes away each in turn: either the VM does not start, or the walk finds another realm than the pinned one."""
     text = (JS / "7-harden.js").read_bytes()
