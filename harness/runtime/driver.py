@@ -63,6 +63,7 @@ class Driver:
         self._running = 0
         self._idle = anyio.Event()
         self._log_bytes = 0
+        self._spent = 0.0
         self._last: Collected | None = None
         self._gone: WorkerGoneError | None = None
         self._death: Death | None = None
@@ -122,7 +123,7 @@ class Driver:
 
     async def _with_worker(self, worker: Worker, pool: WorkerPool, group: TaskGroup) -> None:
         limits = self._limits
-        self._clock = ExecutionClock(limits.wall_time, self._scope)
+        self._clock = ExecutionClock(limits.wall_time - self._spent, self._scope)
         self._agenda = Agenda(
             self._clock,
             max_pending=limits.max_pending_calls,
@@ -140,7 +141,9 @@ class Driver:
             self._in_worker = True
             self._clock.stop()
             self._watching.cancel()
-            self.result.wall_ms = round(self._clock.elapsed * 1000, 3)
+            # A worker that is replaced does not begin the execution's time anew.
+            self._spent += self._clock.elapsed
+            self.result.wall_ms = round(self._spent * 1000, 3)
             self.result.approval_ms = round(self._clock.paused_for * 1000, 3)
             self._death = await pool.release(worker, clean=self.result.clean and self._gone is None)
 
