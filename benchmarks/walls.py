@@ -59,7 +59,7 @@ class Timed(Lockdown):
 
     def __init__(self, **settings: object) -> None:
         self.taken: dict[str, float] = {}
-        super().__init__(**settings)  # type: ignore[arg-type]
+        super().__init__(**settings)  # type: ignore[arg-type] # handed on as they came
 
     def _put_on(self, layer: str, take: Callable[[], None], possible: bool = True) -> None:
         started = time.perf_counter()

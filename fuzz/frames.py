@@ -178,7 +178,7 @@ async def _converse(pool: _Pool) -> Outcome:
     async with Harness(tools=[echo], isolation="thread", limits=limits) as harness:
         runtime = harness._runtime  # noqa: SLF001 -- the pool is the one thing that is not the real one
         assert runtime is not None
-        runtime._pool = pool  # noqa: SLF001
+        runtime._pool = pool  # noqa: SLF001 -- as above
         return await harness.run("<tool-calls>1</tool-calls>")
 
 

@@ -22,4 +22,4 @@ def fill_closed_streams() -> None:
             # The lowest number that is free is this one, since those below have been seen to.
             os.open(os.devnull, flags)
             os.set_inheritable(number, True)
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 -- open for as long as the process
