@@ -33,6 +33,7 @@ from harness.limits import Limits
 from harness.model import BlockAttributes, ExecutionMode, Script, Span
 from harness.runtime import worker
 from harness.runtime.job import Job
+from harness.runtime.past import Frame
 from harness.runtime.sources import SourceMap
 
 REPOSITORY = "https://github.com/tc39/test262"
@@ -173,7 +174,7 @@ def hardened() -> Run:
             source=text, sha256="", mode=ExecutionMode.RETURN, attributes=BlockAttributes(), span=span, source_span=span
         )
         job = Job(script=script, tools=(), context={}, seed=(1, 2, 3, 4), limits=limits)
-        answer = json.loads(vm.start(json.loads(job.start_frame(0, SourceMap(text)))))
+        answer = json.loads(vm.start(json.loads(job.start_frame(Frame(0, "null"), SourceMap(text)))))
         if answer["turn"] is None:
             return str(answer["worker"])
         ending = answer["turn"]["ending"]

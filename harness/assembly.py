@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from harness.context import ProgressGate
 from harness.errors import ErrorInfo
 from harness.model import (
+    ApprovalRequest,
+    BudgetReport,
     CallRecord,
     CallStatus,
     Diagnostic,
@@ -19,12 +23,33 @@ from harness.model import (
     Severity,
 )
 from harness.runtime.job import Result
-from harness.tools.facade import CallFacade
 from harness.tools.names import BUILT_IN
 
-__all__ = ["assemble"]
+__all__ = ["CallsReport", "assemble"]
 
 _APPLIED = (CallStatus.OK, CallStatus.IN_DOUBT)
+
+
+class ToolReports(Protocol):
+    """What tools reported while they worked."""
+
+    @property
+    def events(self) -> tuple[ProgressEvent, ...]: ...
+    @property
+    def dropped(self) -> int: ...
+
+
+class CallsReport(Protocol):
+    """What whoever carried out the calls of an execution can say of them."""
+
+    @property
+    def progress(self) -> ToolReports: ...
+    @property
+    def unrecorded(self) -> int: ...
+    def records(self) -> tuple[CallRecord, ...]: ...
+    def pending(self) -> tuple[ApprovalRequest, ...]: ...
+    def needed_approval(self, call_id: int, /) -> bool: ...
+    def budget_report(self) -> BudgetReport | None: ...
 
 
 def assemble(
@@ -32,7 +57,7 @@ def assemble(
     execution_id: str,
     result: Result,
     *,
-    calls: CallFacade | None,
+    calls: CallsReport | None,
     gate: ProgressGate,
     dry_run: bool,
 ) -> Execution:
@@ -48,6 +73,8 @@ def assemble(
         status, reason = ExecutionStatus.TERMINATED, result.terminated
     elif result.cancelled is not None and error is not None:
         status, reason = ExecutionStatus.CANCELLED, result.cancelled
+    elif result.suspended:
+        status, reason = ExecutionStatus.SUSPENDED, _waits_for(() if calls is None else calls.pending())
     elif error is not None:
         status = ExecutionStatus.ERROR
     return Execution(
@@ -75,13 +102,26 @@ def assemble(
     )
 
 
-def _progress(result: Result, calls: CallFacade | None) -> tuple[ProgressEvent, ...]:
+def _waits_for(pending: tuple[ApprovalRequest, ...]) -> str:
+    kinds = [request.kind for request in pending]
+    parts = [f"{kinds.count(kind)} {words}" for kind, words in _WAITS if kind in kinds]
+    return f"waiting for {' and '.join(parts)}"
+
+
+_WAITS = (
+    ("approval", "approvals"),
+    ("in_doubt", "answers on calls in doubt"),
+    ("deferred", "results that come later"),
+)
+
+
+def _progress(result: Result, calls: CallsReport | None) -> tuple[ProgressEvent, ...]:
     """What the script and its tools reported, in the order of their times."""
     from_tools = () if calls is None else calls.progress.events
     return tuple(sorted((*result.progress, *from_tools), key=lambda event: event.at_ms))
 
 
-def _plan(result: Result, records: tuple[CallRecord, ...], calls: CallFacade | None) -> Plan:
+def _plan(result: Result, records: tuple[CallRecord, ...], calls: CallsReport | None) -> Plan:
     steps = tuple(
         PlanStep(
             seq=record.seq,
@@ -113,7 +153,7 @@ def _was_answered(record: CallRecord) -> bool:
     return record.approval is not None and record.approval.decision == "answered"
 
 
-def _dropped(result: Result, calls: CallFacade | None, gate: ProgressGate) -> list[Diagnostic]:
+def _dropped(result: Result, calls: CallsReport | None, gate: ProgressGate) -> list[Diagnostic]:
     """What was cut or counted instead of kept."""
     found = []
     if result.dropped_log_lines:

@@ -30,6 +30,17 @@
     │   ├── ApprovalDeniedError       a person or policy said no
     │   ├── ApprovalTimeoutError      nobody answered in time
     │   └── ApprovalUnavailableError  approval is needed and no approver is configured, or it failed
+    ├── JournalError                  about the record of executions
+    │   ├── JournalWriteError         it cannot be written, so nothing goes on
+    │   ├── JournalConflictError      another process writes the same execution
+    │   ├── JournalDamagedError       it was changed, forged, torn or written by a newer version
+    │   ├── JournalFullError          a value or the whole journal is larger than it may be
+    │   ├── ReplayDivergenceError     a script did something else than what is on record
+    │   ├── ResumeTokenError          the token is unknown, expired or was used
+    │   ├── ResumeConflictError       somebody else goes on with it, or it has ended
+    │   ├── ContractChangedError      a tool is no longer what it was when the execution began
+    │   ├── IdempotencyKeyError       the key was used for another text
+    │   └── JournalKeyError           its values are encrypted with another key, or were left out
     ├── WorkerCrashedError            the process that ran the script died or broke the protocol
     └── HarnessInternalError          a defect in the harness
 
@@ -51,11 +62,22 @@ __all__ = [
     "BannedIdentifierError",
     "BlockAttributeError",
     "ConcurrencyLimitError",
+    "ContractChangedError",
     "DetachedPromiseError",
     "ErrorCategory",
     "ErrorInfo",
     "HarnessError",
     "HarnessInternalError",
+    "IdempotencyKeyError",
+    "JournalConflictError",
+    "JournalDamagedError",
+    "JournalError",
+    "JournalFullError",
+    "JournalKeyError",
+    "JournalWriteError",
+    "ReplayDivergenceError",
+    "ResumeConflictError",
+    "ResumeTokenError",
     "ReturnValueTooLargeError",
     "ScriptCancelledError",
     "ScriptDeadlockError",
@@ -304,6 +326,62 @@ class ApprovalTimeoutError(ApprovalError):
 
 class ApprovalUnavailableError(ApprovalError):
     """The call needs approval, and no approver is configured or the one that is failed."""
+
+
+class JournalError(HarnessError):
+    """Something about the record of executions."""
+
+
+class JournalWriteError(JournalError):
+    """The journal cannot be written: the disk is full, the file read-only, the database locked for too long."""
+
+    category = ErrorCategory.TRANSIENT
+
+
+class JournalConflictError(JournalError):
+    """Another process or task has added to the same execution."""
+
+
+class JournalDamagedError(JournalError):
+    """An event is missing, changed, forged or of an unknown version; ``details["seq"]`` says which one."""
+
+
+class JournalFullError(JournalError):
+    """A value or the whole journal would be larger than it may be; ``details`` has the limit and the size."""
+
+    category = ErrorCategory.RESOURCE
+
+
+class ReplayDivergenceError(JournalError):
+    """A replay did not do what is on record; ``details`` says at which event, what was recorded and what happened."""
+
+
+class ResumeTokenError(JournalError):
+    """The token is not one of this journal's, has expired, or is for another caller."""
+
+    category = ErrorCategory.PERMISSION
+
+
+class ResumeConflictError(JournalError):
+    """Somebody else goes on with this run, or has ended it; ``details`` has its id and status."""
+
+
+class ContractChangedError(JournalError):
+    """A tool is missing, or its contract is no longer compatible with the one that an execution began with."""
+
+    category = ErrorCategory.VALIDATION
+
+
+class IdempotencyKeyError(JournalError):
+    """An idempotency key was used before, for another text."""
+
+    category = ErrorCategory.VALIDATION
+
+
+class JournalKeyError(JournalError):
+    """The values of a journal cannot be had: another key, none, or they were never kept."""
+
+    category = ErrorCategory.PERMISSION
 
 
 class WorkerCrashedError(HarnessError):

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from types import NoneType
 from typing import Any
 
 from pydantic import ValidationError
 
+from harness.approvals.decision import Decision
 from harness.context import ExecutionContext, merge_limits
-from harness.errors import UsageError
-from harness.limits import Limits
+from harness.errors import UsageError, extract_error_info
+from harness.journal.journal import Journal
+from harness.limits import MIB, Limits
 from harness.run import Mode
 from harness.runtime.runtime import Isolation
 from harness.tools.registry import Tool, ToolRegistry
 
-__all__ = ["check_hardening", "given_context", "given_mode", "given_registry", "given_text"]
+__all__ = [
+    "check_hardening",
+    "given_context",
+    "given_decisions",
+    "given_journal",
+    "given_key",
+    "given_mode",
+    "given_registry",
+    "given_result",
+    "given_text",
+]
+
+_KEPT_RUNS = 100
+_KEPT_BYTES = 64 * MIB
 
 
 def given_registry(tools: object) -> ToolRegistry:
@@ -78,3 +94,47 @@ def given_context(
             for item in error.errors(include_url=False, include_context=False, include_input=False)
         )
         raise UsageError(f"The context cannot be used: {problems}.") from None
+
+
+def given_journal(journal: object, signing_key: bytes | str | None) -> tuple[Journal, bool]:
+    """The journal of a harness, and whether it is the harness's own to close."""
+    if isinstance(journal, Journal):
+        if signing_key is not None:
+            raise UsageError(
+                "This journal was made without this harness: give the signing_key to it, Journal(signing_key=…)."
+            )
+        return journal, False
+    if journal is None:
+        return Journal(signing_key=signing_key, keep_runs=_KEPT_RUNS, keep_bytes=_KEPT_BYTES), True
+    if isinstance(journal, (str, os.PathLike)):
+        return Journal(os.fspath(journal), signing_key=signing_key), True
+    raise UsageError(f"journal is a Journal, the path of a file, or None, not {journal!r}.")
+
+
+def given_key(key: object) -> str | None:
+    """An idempotency key."""
+    if key is None or (isinstance(key, str) and 0 < len(key) <= 1_000):
+        return key
+    raise UsageError(f"idempotency_key is a string of 1 to 1,000 characters, not {key!r}.")
+
+
+def given_decisions(decisions: object) -> dict[str, Decision]:
+    """Decisions by the id of the request."""
+    if decisions is None:
+        return {}
+    if not isinstance(decisions, Mapping):
+        raise UsageError(f"decisions is a dict of request ids and Decisions, not {decisions!r}.")
+    return dict(decisions)
+
+
+def given_result(value: Any, error: object) -> Decision:
+    """What a deferred call has come to."""
+    if error is None:
+        return Decision.answer(value)
+    if value is not None:
+        raise UsageError("A deferred call has either a value or an error, not both.")
+    if isinstance(error, BaseException):
+        return Decision.deny(extract_error_info(error).message)
+    if not isinstance(error, str) or not error.strip():
+        raise UsageError(f"error is an exception or a text that says what went wrong, not {error!r}.")
+    return Decision.deny(error)

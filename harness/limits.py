@@ -53,6 +53,8 @@ class Limits(BaseModel):
     """Seconds one tool call may run, from the moment it is invoked."""
     approval_timeout: Seconds = 60.0
     """Seconds to wait for a person's answer."""
+    suspension_time: Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False)] = 7 * 86_400.0
+    """Seconds for which a suspended execution can be resumed."""
     settle_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.25
     """Seconds that calls still running when the script ends are given before they are cancelled."""
     max_progress_events: Count = 50

@@ -236,9 +236,12 @@ class CallStatus(enum.StrEnum):
 
 
 class ApprovalRequest(Frozen):
-    """What an approver is asked."""
+    """What an approver is asked, or whoever resumes a suspended execution."""
 
     id: str
+    kind: Literal["approval", "in_doubt", "deferred"] = "approval"
+    """``approval``: may the call be made? ``in_doubt``: it was started when its process ended, and is not idempotent; did
+    it happen? ``deferred``: its tool said that the result comes later; what is it? See `Decision` for the answers."""
     execution_id: str
     tool: str
     arguments: JsonValue

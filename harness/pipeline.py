@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -13,17 +14,29 @@ from typing import Any, Self, TypeVar
 from pydantic import JsonValue
 
 from harness.approvals.bridge import ApprovalBridge
-from harness.approvals.decision import Approver
+from harness.approvals.decision import SUSPEND, Approver, Decision
 from harness.context import ExecutionContext, merge_limits
 from harness.declarations.prompt import DEFAULT_CHARACTERS, prompt_section
+from harness.durable import Durable, ExecutionEntry, Order
 from harness.errors import UsageError
-from harness.given import check_hardening, given_context, given_mode, given_registry, given_text
+from harness.given import (
+    check_hardening,
+    given_context,
+    given_decisions,
+    given_journal,
+    given_key,
+    given_mode,
+    given_registry,
+    given_result,
+    given_text,
+)
 from harness.inspection import inspect_text
+from harness.journal.journal import Journal
 from harness.limits import Limits
 from harness.model import Diagnostic, Outcome
 from harness.parser import Parser
 from harness.redaction import Redactor
-from harness.run import Mode, Run, Settings
+from harness.run import Mode, Settings
 from harness.runtime.runtime import Hardening, Isolation, Runtime
 from harness.status import HarnessStatus
 from harness.sync import Portal, in_event_loop, run_alone
@@ -61,7 +74,15 @@ class Harness:
         async, that gets the run's context and returns one of these.
     approver
         Who is asked for tools that need approval: a function of an `ApprovalRequest` that returns a `Decision`, sync or
-        async, or an object with such a method ``decide``. Without one, such calls fail.
+        async, or an object with such a method ``decide``. Without one, such calls fail. ``"suspend"`` asks nobody: the
+        execution waits on record until it is resumed.
+    suspend_after
+        Seconds to wait for the approver, after which the execution is suspended as well.
+    journal
+        Where everything is put on record: a `Journal`, or the path of an SQLite file. By default in memory, for the last
+        100 runs: enough to replay them, not to suspend.
+    signing_key
+        At least 16 bytes, with which every event in the journal is signed; what was not signed with it is refused.
     isolation
         ``"process"``: a fresh process for every execution. ``"shared"``: one process for the executions of one trust
         domain, one after another. ``"thread"``: a thread of this process, for trusted scripts only, since a script
@@ -102,6 +123,9 @@ class Harness:
         limits: Limits | Mapping[str, Any] | None = None,
         mode: ModeChoice = "enabled",
         approver: Approver | None = None,
+        suspend_after: float | None = None,
+        journal: Journal | str | os.PathLike[str] | None = None,
+        signing_key: bytes | str | None = None,
         isolation: Isolation = "process",
         hardening: Hardening = "best_effort",
         seed: int | None = None,
@@ -125,7 +149,15 @@ class Harness:
         self.tools = given_registry(tools)
         """The registry; its ``statistics()`` tell what was called."""
         self.limits = merge_limits(Limits(), limits)
-        self.approvals = ApprovalBridge(approver)
+        self.journal, own_journal = given_journal(journal, signing_key)
+        """What is on record; see `Journal`."""
+        self._own_journal = own_journal
+        if journal is None and (approver == SUSPEND or suspend_after is not None):
+            raise UsageError(
+                'What is suspended must be on record somewhere: Harness(journal="runs.sqlite"), or Journal() for as long as '
+                "this process lives."
+            )
+        self.approvals = ApprovalBridge(approver, suspend_after=suspend_after)
         """What waits for a person: ``pending()``, ``cancel(request_id)``, ``cancel_all()``, ``statistics``."""
         self._mode = mode
         self._isolation: Isolation = isolation
@@ -153,7 +185,10 @@ class Harness:
             accept_fenced=accept_fenced,
             skip_thinking=skip_thinking,
             economy=self._economy,
+            journal=self.journal,
+            can_suspend=journal is not None,
         )
+        self._durable = Durable(self.journal, self._settings, self._open_runtime)
         self._runtime: Runtime | None = None
         self._portal: Portal | None = None
         self._pid = os.getpid()
@@ -178,6 +213,8 @@ class Harness:
         if runtime is not None:
             self.approvals.cancel_all("the harness was closed")
             await runtime.aclose()
+        if self._own_journal:
+            self.journal.close()
 
     def __enter__(self) -> Self:
         if in_event_loop():
@@ -215,6 +252,7 @@ class Harness:
         inputs: Mapping[str, Any] | None = None,
         limits: Limits | Mapping[str, Any] | None = None,
         trust_domain: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Coroutine[Any, Any, Outcome]:
         """Run the blocks of ``text``, one assistant message, in order; whatever becomes of them is in the outcome.
 
@@ -224,15 +262,25 @@ class Harness:
         ``context`` says for whom (``conversation_id``, ``session_id``, ``user_id``, ``metadata``), ``inputs`` is what
         the scripts find as ``context.inputs``, ``limits`` changes some of the Harness's own for this run.
         ``trust_domain`` names those whose scripts may use one worker one after another; by default the session or
-        conversation, else only the blocks of this text.
+        conversation, else only the blocks of this text. ``idempotency_key`` names the run: where that key has run before
+        with the same text, its recorded outcome is returned, or what is under way is awaited, and nothing runs twice.
 
-        Raises `UsageError` for arguments that cannot be used, and outside an event loop.
+        Raises `UsageError` for arguments that cannot be used, and outside an event loop; `IdempotencyKeyError` for a key
+        that was used with another text; and `JournalError` if nothing can be put on record, in which case nothing ran.
         """
         if not in_event_loop():
             raise UsageError(
                 "No event loop is running: call `harness.run_sync(text)` here, or `await` run in a coroutine."
             )
-        return self._run(text, tools=tools, context=context, inputs=inputs, limits=limits, trust_domain=trust_domain)
+        return self._run(
+            text,
+            tools=tools,
+            context=context,
+            inputs=inputs,
+            limits=limits,
+            trust_domain=trust_domain,
+            idempotency_key=idempotency_key,
+        )
 
     def run_sync(
         self,
@@ -243,12 +291,21 @@ class Harness:
         inputs: Mapping[str, Any] | None = None,
         limits: Limits | Mapping[str, Any] | None = None,
         trust_domain: str | None = None,
+        idempotency_key: str | None = None,
     ) -> Outcome:
         """`run`, from code without an event loop.
 
         Inside ``with Harness(…)`` it uses what that keeps open; alone it opens and closes everything.
         """
-        run = partial(self._run, tools=tools, context=context, inputs=inputs, limits=limits, trust_domain=trust_domain)
+        run = partial(
+            self._run,
+            tools=tools,
+            context=context,
+            inputs=inputs,
+            limits=limits,
+            trust_domain=trust_domain,
+            idempotency_key=idempotency_key,
+        )
         return self._call_sync(run, text)
 
     async def _run(
@@ -260,6 +317,7 @@ class Harness:
         inputs: Mapping[str, Any] | None,
         limits: Limits | Mapping[str, Any] | None,
         trust_domain: str | None,
+        idempotency_key: str | None,
     ) -> Outcome:
         self._check_process()
         given_text(text)
@@ -271,20 +329,125 @@ class Harness:
         if callable(mode):
             chosen = mode(given)
             mode = await chosen if inspect.isawaitable(chosen) else chosen
-        run = Run(settings, given, given_mode(mode), f"out_{secrets.token_hex(10)}", trust_domain)
+        order = Order(
+            text=text,
+            context=given,
+            mode=given_mode(mode),
+            run_id=f"out_{secrets.token_hex(10)}",
+            trust_domain=trust_domain,
+            key=given_key(idempotency_key),
+        )
+        return await self._durable.run(order, settings)
+
+    @asynccontextmanager
+    async def _open_runtime(self, needed: bool = True) -> AsyncIterator[Runtime]:
+        """What runs scripts: what this harness keeps open, or else one for this purpose alone."""
         if self._runtime is not None:
-            return await run.outcome(text, self._runtime)
+            yield self._runtime
+            return
         runtime = Runtime(self._isolation, self.limits, self._hardening)
-        if not run.needs_runtime:
-            return await run.outcome(text, runtime)
         try:
-            await runtime.open()
-            return await run.outcome(text, runtime)
+            if needed:
+                await runtime.open()
+            yield runtime
         finally:
             await runtime.aclose()
+            if self._own_journal:
+                self.journal.close()
 
     def _granting(self, tools: Selection | None) -> Settings:
         return self._settings if tools is None else replace(self._settings, registry=self.tools.select(tools))
+
+    # ── going on, and looking back ───────────────────────────────────────────────────────────────────────────────
+
+    async def resume(
+        self,
+        token: str,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        context: ExecutionContext | Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """Go on with a suspended outcome, in this process or any that sees its journal; its blocks behind run as well.
+
+        ``decisions`` says what was decided, by the id of the request (``outcome.pending``); what is left out goes on
+        waiting, and the outcome is suspended again, with a new token. With ``context``, the caller must be the one who
+        began. Script, limits and context are those on record.
+
+        Raises `ResumeTokenError` for a token that is unknown, expired or another caller's, `ResumeConflictError` if it was
+        used, `ContractChangedError` if a tool is missing or no longer what it was, and `UsageError` for decisions about
+        what nobody asked.
+        """
+        self._check_process()
+        if not isinstance(token, str):
+            raise UsageError(f"A resume token is a string, not {token!r}.")
+        given = None if context is None else given_context(self.limits, context, None, None)
+        return await self._durable.resume(token, given_decisions(decisions), given)
+
+    async def recover(
+        self, outcome_id: str, decisions: Mapping[str, Decision] | None = None, *, force: bool = False
+    ) -> Outcome:
+        """Go on with a run whose process ended in the middle of it, or which was cancelled with its task.
+
+        Nothing is done twice: what has ended is taken from the record, a call that was started and is not idempotent
+        waits for somebody's word on what became of it (a pending request of the kind ``in_doubt``).
+
+        Raises `ResumeConflictError` if the run is not interrupted. Whether a process of another machine still runs it
+        cannot be seen from here; ``force`` says that none does.
+        """
+        self._check_process()
+        return await self._durable.recover(outcome_id, given_decisions(decisions), force=force)
+
+    async def settle(self, deferral_id: str, value: Any = None, *, error: BaseException | str | None = None) -> bool:
+        """Give the result of a call whose tool returned `Deferred`, or say why there is none; from any process.
+
+        True if the call has it now; False if it will when its outcome is resumed. Raises `UsageError` for a call that is
+        not there, and `ResumeConflictError` for one that has its result.
+        """
+        self._check_process()
+        return await self._durable.settle(deferral_id, given_result(value, error))
+
+    async def replay(self, some_id: str, *, force: bool = False) -> Outcome:
+        """Run an execution, or all of an outcome, again from the record, without tools, and compare every call and the end.
+
+        Raises `ReplayDivergenceError` that says at which event, what was recorded and what happened; it also refuses
+        other builds of the engine or the C library than the recorded ones, unless ``force``.
+        """
+        self._check_process()
+        return await self._durable.replay(some_id, force=force)
+
+    async def executions(self) -> list[ExecutionEntry]:
+        """Every execution on record, oldest first: how it stands, and which process works on it."""
+        self._check_process()
+        return await self._durable.executions()
+
+    async def sweep(self) -> int:
+        """End the suspended runs that nobody resumed in time; how many there were."""
+        self._check_process()
+        return await self._durable.sweep()
+
+    def resume_sync(
+        self,
+        token: str,
+        decisions: Mapping[str, Decision] | None = None,
+        *,
+        context: ExecutionContext | Mapping[str, Any] | None = None,
+    ) -> Outcome:
+        """`resume`, from code without an event loop."""
+        return self._call_sync(partial(self.resume, context=context), token, decisions)
+
+    def recover_sync(
+        self, outcome_id: str, decisions: Mapping[str, Decision] | None = None, *, force: bool = False
+    ) -> Outcome:
+        """`recover`, from code without an event loop."""
+        return self._call_sync(partial(self.recover, force=force), outcome_id, decisions)
+
+    def settle_sync(self, deferral_id: str, value: Any = None, *, error: BaseException | str | None = None) -> bool:
+        """`settle`, from code without an event loop."""
+        return self._call_sync(partial(self.settle, error=error), deferral_id, value)
+
+    def replay_sync(self, some_id: str, *, force: bool = False) -> Outcome:
+        """`replay`, from code without an event loop."""
+        return self._call_sync(partial(self.replay, force=force), some_id)
 
     # ── checking, watching, cancelling ───────────────────────────────────────────────────────────────────────────
 
@@ -296,15 +459,8 @@ class Harness:
         """
         self._check_process()
         given_text(text)
-        settings = self._granting(tools)
-        if self._runtime is not None:
-            return await inspect_text(text, settings, self._runtime)
-        runtime = Runtime(self._isolation, self.limits, self._hardening)
-        try:
-            await runtime.open()
-            return await inspect_text(text, settings, runtime)
-        finally:
-            await runtime.aclose()
+        async with self._open_runtime() as runtime:
+            return await inspect_text(text, self._granting(tools), runtime)
 
     def system_prompt(self, *, max_characters: int = DEFAULT_CHARACTERS) -> str:
         """A section for a system prompt, in Markdown: how to write blocks, their limits, and the tools.

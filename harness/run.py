@@ -6,17 +6,23 @@ import hashlib
 import re
 import secrets
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.approvals.bridge import ApprovalBridge
+from harness.approvals.decision import Decision
 from harness.assembly import assemble
 from harness.context import ExecutionContext, ProgressGate, new_execution_id
 from harness.detector import Detector, merge_text
-from harness.errors import HarnessError, HarnessInternalError, ScriptSyntaxError
+from harness.errors import HarnessError, HarnessInternalError, JournalError, ScriptSyntaxError
+from harness.journal.journal import Journal
+from harness.journal.record import Record
+from harness.journal.recorder import Recorder
+from harness.journal.runs import RunBook, RunRecord
 from harness.limits import Limits
 from harness.model import (
+    ApprovalRequest,
     Block,
     Diagnostic,
     Execution,
@@ -34,6 +40,7 @@ from harness.runtime.job import Calls, Job, Result
 from harness.runtime.runtime import Runtime
 from harness.tools.economy import Economy
 from harness.tools.facade import CallFacade
+from harness.tools.history import NO_HISTORY
 from harness.tools.registry import ToolRegistry
 
 __all__ = ["Mode", "Run", "Settings", "find_blocks", "too_many_blocks"]
@@ -58,6 +65,9 @@ class Settings:
     accept_fenced: bool
     skip_thinking: bool
     economy: Economy
+    journal: Journal
+    can_suspend: bool
+    """Whether what waits for a person may leave this process."""
 
 
 def find_blocks(text: str, settings: Settings, limits: Limits) -> tuple[list[Segment], list[Diagnostic]]:
@@ -95,9 +105,23 @@ class Run:
     """One text, one context, one mode."""
 
     def __init__(
-        self, settings: Settings, context: ExecutionContext, mode: Mode, run_id: str, trust_domain: str | None
+        self,
+        settings: Settings,
+        context: ExecutionContext,
+        mode: Mode,
+        run_id: str,
+        trust_domain: str | None,
+        *,
+        book: RunBook | None = None,
+        past: RunRecord | None = None,
+        decisions: Mapping[str, Decision] | None = None,
     ) -> None:
         self._settings = settings
+        self._book = book
+        self._past: Mapping[int, Record] = {} if past is None else past.executions
+        self._decisions = decisions or {}
+        self._facades: dict[str, CallFacade] = {}
+        self._waits: tuple[str, tuple[ApprovalRequest, ...]] | None = None
         self._context = context
         self._mode: Mode = mode
         self._id = run_id
@@ -113,6 +137,11 @@ class Run:
         """Whether anything can run at all."""
         return self._mode != "disabled"
 
+    def answer(self, execution_id: str, request_id: str, decision: Decision) -> bool:
+        """Answer what a call waits for right now; False if none waits for that here."""
+        facade = self._facades.get(execution_id)
+        return facade is not None and facade.answer(request_id, decision)
+
     async def outcome(self, text: str, runtime: Runtime) -> Outcome:
         """Run every block. Raises `UsageError` if the text itself cannot be used, and on the caller's cancellation."""
         segments, diagnostics = find_blocks(text, self._settings, self._context.limits)
@@ -126,12 +155,26 @@ class Run:
         finally:
             if self._own_domain:
                 await runtime.end_domain(self._domain)
-        return Outcome(
+        outcome = Outcome(
             id=self._id,
             segments=tuple(segments),
             executions=tuple(executions),
             diagnostics=(*diagnostics, *self._diagnostics),
         )
+        return outcome if self._book is None else await self._on_record(outcome, self._book)
+
+    async def _on_record(self, outcome: Outcome, book: RunBook) -> Outcome:
+        """The outcome, once the journal has it."""
+        try:
+            if self._waits is None:
+                await book.finish(outcome)
+                return outcome
+            execution_id, pending = self._waits
+            outcome = outcome.model_copy(update={"pending": pending})
+            expires_at = min(request.expires_at for request in pending)
+            return outcome.model_copy(update={"resume_token": await book.suspend(outcome, execution_id, expires_at)})
+        except JournalError as error:
+            return outcome.model_copy(update={"diagnostics": (*outcome.diagnostics, _incomplete(error))})
 
     async def _block(self, block: Block, runtime: Runtime) -> Execution:
         """One block to its execution; what stops the ones behind it is noted."""
@@ -165,6 +208,8 @@ class Run:
     def _reason_to_stop(self, execution: Execution) -> str | None:
         if execution.status in (ExecutionStatus.CANCELLED, ExecutionStatus.TERMINATED):
             return f"an earlier block was {execution.status}"
+        if execution.status is ExecutionStatus.SUSPENDED:
+            return "waiting: an earlier block is suspended"
         if execution.error is None:
             return None
         if execution.error.type == ScriptSyntaxError.__name__:
@@ -183,55 +228,86 @@ class Run:
 
     async def _execute(self, script: Script, runtime: Runtime) -> Execution:
         index, self._ran = self._ran, self._ran + 1
-        settings = self._settings
-        context = self._context.model_copy(update={"execution_id": self._execution_id(index)})
+        settings, past = self._settings, self._past.get(index)
+        if past is not None and past.finished is not None:
+            return Execution.model_validate(past.finished.execution)
+        execution_id = self._execution_id(index) if past is None else past.execution_id
+        context = self._context.model_copy(update={"execution_id": execution_id})
         with settings.economy.telemetry.execution(context.execution_id, script.sha256) as ended:
             execution = await self._carry_out(script, runtime, context, index)
             ended.append(execution)
         return execution
 
     async def _carry_out(self, script: Script, runtime: Runtime, context: ExecutionContext, index: int) -> Execution:
-        settings = self._settings
-        facades: list[CallFacade] = []
+        settings, past, execution_id = self._settings, self._past.get(index), context.execution_id
+        recorder: Recorder | None = None
+        if self._book is not None:
+            recorder = self._book.recorder(execution_id, past, lambda error: runtime.abort(execution_id, error))
 
         def calls(on_change: Callable[[], None]) -> Calls:
-            facade = CallFacade(
+            self._facades[execution_id] = facade = CallFacade(
                 settings.registry,
                 context,
                 approvals=settings.approvals,
                 mode="dry-run" if self._mode == "dry-run" else "enabled",
                 redactor=settings.redactor,
+                observer=recorder,
                 on_change=on_change,
                 economy=settings.economy,
+                history=NO_HISTORY if past is None else past.history(self._decisions),
+                can_suspend=settings.can_suspend and recorder is not None,
             )
-            facades.append(facade)
             return facade
 
-        job = Job(
+        job = self._job(script, context, index) if past is None else past.job(past.past(), self._domain)
+        gate = ProgressGate(context.limits, settings.redactor)
+        try:
+            if recorder is not None:
+                if past is None:
+                    await recorder.begin(self._id, index, job, dry_run=self._mode == "dry-run")
+                else:
+                    await recorder.resume()
+            result = await runtime.execute(execution_id, job, calls, gate, recorder)
+        except (HarnessInternalError, JournalError) as error:
+            # No worker can be had, or nothing can be put on record: nothing ran, and the outcome says so.
+            result = Result(error=error.info())
+        finally:
+            facade = self._facades.pop(execution_id, None)
+            if facade is not None:
+                facade.close()
+        execution = assemble(script, execution_id, result, calls=facade, gate=gate, dry_run=self._mode == "dry-run")
+        return execution if recorder is None else await self._recorded(execution, recorder, facade)
+
+    def _job(self, script: Script, context: ExecutionContext, index: int) -> Job:
+        return Job(
             script=script,
-            tools=tuple(settings.registry.names()),
-            context=context.vm_view(settings.redactor),
-            seed=_seed(settings.seed, index),
+            tools=tuple(self._settings.registry.names()),
+            context=context.vm_view(self._settings.redactor),
+            seed=_seed(self._settings.seed, index),
             limits=context.limits,
             trust_domain=self._domain,
         )
-        gate = ProgressGate(context.limits, settings.redactor)
+
+    async def _recorded(self, execution: Execution, recorder: Recorder, facade: CallFacade | None) -> Execution:
+        """The execution, once the journal has its end or knows what it waits for."""
         try:
-            result = await runtime.execute(context.execution_id, job, calls, gate)
-        except HarnessInternalError as error:
-            # No worker can be had: nothing ran, and the outcome says so.
-            result = Result(error=error.info())
-        finally:
-            for facade in facades:
-                facade.close()
-        return assemble(
-            script,
-            context.execution_id,
-            result,
-            calls=facades[0] if facades else None,
-            gate=gate,
-            dry_run=self._mode == "dry-run",
-        )
+            if execution.status is ExecutionStatus.SUSPENDED and facade is not None:
+                self._waits = execution.id, facade.pending()
+                await recorder.suspend(facade.pending(), execution.metrics.wall_ms / 1000)
+            else:
+                await recorder.end(execution)
+        except JournalError as error:
+            return execution.model_copy(update={"diagnostics": (*execution.diagnostics, _incomplete(error))})
+        return execution
+
+
+def _incomplete(error: HarnessError) -> Diagnostic:
+    return Diagnostic(
+        code="journal_incomplete",
+        severity=Severity.ERROR,
+        message=f"This is not on record as it ended: {error.message}",
+        details={"error": error.info().model_dump(mode="json", include={"type", "message"})},
+    )
 
 
 def _seed(seed: int | None, index: int) -> tuple[int, int, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["stable_form"]
+__all__ = ["stable_execution", "stable_form"]
 
 _UNSTABLE: dict[str, frozenset[str]] = {
     "outcome": frozenset({"id", "resume_token"}),
@@ -21,7 +21,7 @@ _UNSTABLE: dict[str, frozenset[str]] = {
 def stable_form(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of an outcome (``Outcome.to_dict()``) without what differs from run to run."""
     data = _without(outcome, "outcome")
-    data["executions"] = [_execution(execution) for execution in data["executions"]]
+    data["executions"] = [stable_execution(execution) for execution in data["executions"]]
     data["pending"] = [_without(request, "request") for request in data["pending"]]
     return data
 
@@ -34,7 +34,8 @@ def _error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return None if error is None else {**error, "details": _without(error["details"], "details")}
 
 
-def _execution(execution: Mapping[str, Any]) -> dict[str, Any]:
+def stable_execution(execution: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of one execution."""
     data = _without(execution, "execution")
     data["error"] = _error(data["error"])
     # What tools report, and how much of it was kept, is a matter of the host's clock.

@@ -596,6 +596,7 @@ async def test_the_bridge_alone():
 
     bridge = ApprovalBridge(approver)
     ruling = await bridge.ask(make_request(request_id="apr_1"), limits=Limits())
+    assert ruling is not None
     assert ruling.error is None
     assert asked == ["apr_1"]
 

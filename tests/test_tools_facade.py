@@ -27,7 +27,7 @@ from harness.errors import (
     ToolTimeoutError,
     ToolValidationError,
 )
-from harness.model import ApprovalRequest, CallStatus
+from harness.model import ApprovalNote, ApprovalRequest, CallStatus
 from harness.redaction import MASK, Redactor
 from harness.testing import FakeTools, ScriptedApprover, call_tool, make_test_context
 from harness.tools.calls import Settled, ToolCall
@@ -703,8 +703,16 @@ class Observer:
     async def issued(self, call: ToolCall) -> None:
         self._note("issued", call.id)
 
-    async def started(self, call: ToolCall, request: ApprovalRequest | None) -> None:
-        self._note(f"started{'' if request is None else ' approved'}", call.id)
+    async def asked(self, call: ToolCall, request: ApprovalRequest) -> None:
+        self._note(f"asked {request.kind}", call.id)
+
+    async def decided(
+        self, call: ToolCall, request: ApprovalRequest, note: ApprovalNote, decision: Decision | None
+    ) -> None:
+        self._note(f"decided {note.decision}", call.id)
+
+    async def started(self, call: ToolCall, arguments_json: str) -> None:
+        self._note(f"started {arguments_json}", call.id)
 
     async def settled(self, settled: Settled) -> None:
         self._note(f"settled {settled.record.status}", settled.call_id)
@@ -720,10 +728,10 @@ async def test_an_observer_sees_each_step_in_order():
     for number, name in enumerate(["f", "nope", "ask", "ask"], 1):
         await settle(facade, name, {"n": number}, number=number)
     assert observer.seen == [
-        "issued 1", "started 1", "settled ok 1",
+        "issued 1", 'started {"n":1} 1', "settled ok 1",
         "settled error 2",
-        "issued 3", "started approved 3", "settled ok 3",
-        "issued 4", "settled denied 4",
+        "issued 3", "asked approval 3", "decided approved 3", 'started {"n":3} 3', "settled ok 3",
+        "issued 4", "asked approval 4", "decided denied 4", "settled denied 4",
     ]  # fmt: skip
 
 

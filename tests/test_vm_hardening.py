@@ -25,6 +25,7 @@ from harness.model import BlockAttributes, ExecutionMode, Script, Span
 from harness.runtime import wire, worker
 from harness.runtime.forkserver import ForkServer
 from harness.runtime.job import Job
+from harness.runtime.past import Frame
 from harness.runtime.sources import SourceMap
 
 STACK = 2 * 1024 * 1024
@@ -46,7 +47,7 @@ def run(source: str, vm: worker.VM | None = None) -> Any:
     )
     limits = Limits(result_bytes=1 << 20, max_pending_calls=100_000)
     job = Job(script=script, tools=("echo", "inspect"), context={}, seed=(1, 2, 3, 4), limits=limits)
-    frame = json.loads(job.start_frame(0, SourceMap(source)))
+    frame = json.loads(job.start_frame(Frame(0, "null"), SourceMap(source)))
     answer = json.loads((vm or worker.VM(stack_bytes=STACK)).start(frame))
     ending = answer["turn"]["ending"] if answer["turn"] else answer["worker"]
     assert ending["state"] == "ok", ending

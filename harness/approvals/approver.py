@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-from harness.approvals.decision import Approver, Decision
+from harness.approvals.decision import SUSPEND, Approver, Decision
 from harness.concurrency import THREADS, cancellation_requested
 from harness.errors import HarnessError, UsageError
 from harness.model import ApprovalRequest
@@ -28,13 +28,15 @@ class ApproverFailedError(Exception):
 
 
 def decide_function(approver: Approver | None) -> Decide | None:
-    """What to call. Raises `UsageError` for what cannot be an approver."""
+    """What to call; None if nobody is. Raises `UsageError` for what cannot be an approver."""
+    if approver == SUSPEND:
+        return None
     decide = getattr(approver, "decide", approver)
     if decide is None or callable(decide):
         return decide
     raise UsageError(
-        f"{type(approver).__name__} is no approver; pass a function of an ApprovalRequest that returns a Decision, or an "
-        "object with such a method named decide."
+        f"{type(approver).__name__} is no approver; pass a function of an ApprovalRequest that returns a Decision, an "
+        "object with such a method named decide, or 'suspend'."
     )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import anyio
 
 from harness.approvals.approver import ApproverFailedError, Decide, consult, decide_function
-from harness.approvals.decision import Approver, Decision, Scope
+from harness.approvals.decision import SUSPEND, Approver, Decision, Scope
 from harness.approvals.memory import Memory
 from harness.errors import (
     ApprovalDeniedError,
@@ -77,8 +78,11 @@ class ApprovalBridge:
     Its methods belong to the thread of the event loop that uses it.
     """
 
-    def __init__(self, approver: Approver | None = None) -> None:
+    def __init__(self, approver: Approver | None = None, *, suspend_after: float | None = None) -> None:
         self._decide = decide_function(approver)
+        self.suspend_after = 0.0 if approver == SUSPEND else suspend_after
+        """Seconds after which nobody in this process waits for an answer any more, so that the execution can be suspended;
+        None if it cannot."""
         self._pending: dict[str, _Pending] = {}
         self._memory = Memory()
         self.statistics = ApprovalStatistics()
@@ -108,9 +112,18 @@ class ApprovalBridge:
         """Forgets what was approved for a session."""
         self._memory.end_session(session)
 
-    async def ask(self, request: ApprovalRequest, *, limits: Limits, session: str | None = None) -> Ruling:
+    async def ask(
+        self,
+        request: ApprovalRequest,
+        *,
+        limits: Limits,
+        session: str | None = None,
+        on_ask: Callable[[], Awaitable[None]] | None = None,
+    ) -> Ruling | None:
         """The ruling on a call, from memory if an earlier answer covers it; nothing an approver does makes it raise.
 
+        None means that nobody has answered yet and nobody waits any longer: `rule` says what an answer means that comes
+        later. ``on_ask`` is awaited before anybody is asked.
         ``session`` is what an approval with that scope is remembered under; without it, it holds for the execution.
         Raises `ToolBudgetExceededError` past ``max_approvals`` questions in one execution.
         """
@@ -118,7 +131,7 @@ class ApprovalBridge:
         if known is not None:
             self.statistics.remembered += 1
             return known
-        if self._decide is None:
+        if self._decide is None and self.suspend_after is None:
             why = "no approver is configured. Pass Harness(approver=…), or run with --approve ask"
             return self._ended(request, "unavailable", 0.0, reason=why)
         asked = self._memory.asked(request.execution_id)
@@ -130,15 +143,34 @@ class ApprovalBridge:
             )
         self._memory.count(request.execution_id)
         self.statistics.asked += 1
+        if on_ask is not None:
+            await on_ask()
+        if self._decide is None:
+            return None
         return await self._wait(self._decide, request, limits, session)
 
-    async def _wait(self, decide: Decide, request: ApprovalRequest, limits: Limits, session: str | None) -> Ruling:
+    def rule(self, request: ApprovalRequest, decision: Decision, *, session: str | None = None) -> Ruling:
+        """What a decision means that was made elsewhere, or in an earlier life of the execution; it is remembered for as
+        long as it holds, if it is about an approval.
+        """
+        if request.kind == "approval":
+            return self._decided(request, decision, 0.0, session)
+        verdict: Verdict = _VERDICTS[decision.kind]
+        return _ruling(request, verdict, 0.0, reason=decision.reason, decision=decision, request_id=request.id)
+
+    async def _wait(
+        self, decide: Decide, request: ApprovalRequest, limits: Limits, session: str | None
+    ) -> Ruling | None:
         entry = self._pending[request.id] = _Pending(request, session, anyio.CancelScope())
         decision: Decision | None = None
         failure: str | None = None
         started = time.monotonic()
         try:
-            with entry.scope, anyio.move_on_after(limits.approval_timeout) as clock:
+            with (
+                entry.scope,
+                anyio.move_on_after(self.suspend_after) as patience,
+                anyio.move_on_after(limits.approval_timeout) as clock,
+            ):
                 decision = await consult(decide, request)
         except ApproverFailedError as error:
             failure = f"the approver failed: {error}"
@@ -160,6 +192,8 @@ class ApprovalBridge:
             # The limit, not the time that went by: two runs of the same thing say the same.
             why = f"nobody answered within {limits.approval_timeout:g} seconds"
             return self._ended(request, "timed_out", waited, reason=why)
+        if decision is None and failure is None and patience.cancel_called:
+            return None
         if decision is None:
             return self._ended(request, "unavailable", waited, reason=failure)
         return self._decided(request, decision, waited, session)
@@ -207,6 +241,14 @@ class ApprovalBridge:
     ) -> Ruling:
         setattr(self.statistics, verdict, getattr(self.statistics, verdict) + 1)
         return _ruling(request, verdict, waited, reason=reason, scope=scope, decision=decision, request_id=request.id)
+
+
+_VERDICTS: dict[str, Verdict] = {
+    "approve": "approved",
+    "answer": "answered",
+    "deny": "denied",
+    "terminate": "terminated",
+}
 
 
 def _ruling(

@@ -13,7 +13,10 @@ from harness.model import ApprovalRequest
 from harness.plain import to_plain
 from harness.redaction import find_mask
 
-__all__ = ["Approver", "Decider", "Decision", "Scope", "edited_arguments", "merge_patch"]
+__all__ = ["SUSPEND", "Approver", "Decider", "Decision", "Scope", "edited_arguments", "merge_patch"]
+
+SUSPEND = "suspend"
+"""In place of an approver: nobody is asked here, and the execution waits, on record, until it is resumed."""
 
 Kind = Literal["approve", "deny", "answer", "terminate"]
 Scope = Literal["once", "execution", "session"]
@@ -24,6 +27,11 @@ _NO_REASON = "no reason was given"
 @dataclass(frozen=True, slots=True)
 class Decision:
     """An answer to an `ApprovalRequest`. Made with `approve`, `deny`, `answer` and `terminate`.
+
+    To a request of the kind ``in_doubt`` (the call was started when its process ended), ``answer(value)`` says that it
+    happened and what it gave, ``approve()`` that it did not, and may be made now, ``deny(reason)`` that nobody knows, so
+    that the script is given an error, ``terminate(reason)`` that the execution is to end. To one of the kind
+    ``deferred``, ``answer(value)`` is the result and ``deny(reason)`` the failure.
 
     Raises `UsageError` for what cannot be a decision, and `SerializationError` for edits and values without a JSON form.
     """
@@ -86,8 +94,8 @@ class Decider(Protocol):
     def decide(self, request: ApprovalRequest, /) -> Decision | Awaitable[Decision]: ...
 
 
-Approver = Callable[[ApprovalRequest], Decision | Awaitable[Decision]] | Decider
-"""A function or a `Decider`, sync (it then runs in a thread) or async."""
+Approver = Callable[[ApprovalRequest], Decision | Awaitable[Decision]] | Decider | Literal["suspend"]
+"""A function or a `Decider`, sync (it then runs in a thread) or async; or ``"suspend"``."""
 
 
 def merge_patch(target: JsonValue, patch: JsonValue) -> JsonValue:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ import anyio
 from harness.errors import ErrorInfo
 from harness.runtime.adapter import WorkerGoneError
 from harness.runtime.clock import ExecutionClock, Timers
+from harness.runtime.past import Delivery, Frame, diverged
 from harness.runtime.turns import Collected
 from harness.tools.calls import Settled
 
@@ -23,10 +25,21 @@ class Agenda:
     """The calls and timers that the script waits for.
 
     It also keeps the worker honest: ids that were not issued, or are settled, break the protocol.
+
+    ``recorded`` are the frames of an earlier life: they are delivered first, as they were, whatever arrives meanwhile.
     """
 
-    def __init__(self, clock: ExecutionClock, *, max_pending: int, frame_bytes: int, budget: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        clock: ExecutionClock,
+        *,
+        max_pending: int,
+        frame_bytes: int,
+        budget: Callable[[], str],
+        recorded: Iterable[Frame] = (),
+    ) -> None:
         self._clock = clock
+        self._recorded = deque(recorded)
         self._budget = budget
         self._max_pending = max_pending
         self._frame_bytes = frame_bytes
@@ -46,6 +59,11 @@ class Agenda:
     def has_arrivals(self) -> bool:
         """Whether a result waits to be delivered."""
         return bool(self._arrivals)
+
+    @property
+    def replaying(self) -> bool:
+        """Whether frames of an earlier life are still to be delivered."""
+        return bool(self._recorded)
 
     @property
     def has_timers(self) -> bool:
@@ -113,42 +131,85 @@ class Agenda:
         self._arrivals.append((self._clock.now_ms(), item))
         self._news.set()
 
-    async def next_frame(self) -> bytes:
-        """Wait until there is something to deliver; the body of a DELIVER frame."""
+    async def next_frame(self) -> tuple[Frame, bytes]:
+        """Wait until there is something to deliver; what that is, and the body of a DELIVER frame.
+
+        Raises `ReplayDivergenceError` if a frame of an earlier life does not fit what the script has done by now.
+        """
+        if self._recorded:
+            return await self._play(self._recorded.popleft())
         while True:
             now = self._clock.now_ms()
             due = self._timers.next_due()
             if self._arrivals or (due is not None and due <= now):
-                return self._frame(now)
-            self._news = anyio.Event()
+                return self._gather(now)
             # Timers stand still while the clock does.
-            with anyio.move_on_after(None if due is None or self._clock.paused else (due - now) / 1000):
-                await self._news.wait()
+            await self._wait(None if due is None or self._clock.paused else (due - now) / 1000)
 
-    def _frame(self, now: int) -> bytes:
+    async def _wait(self, seconds: float | None) -> None:
+        self._news = anyio.Event()
+        with anyio.move_on_after(seconds):
+            await self._news.wait()
+
+    async def _play(self, frame: Frame) -> tuple[Frame, bytes]:
+        """A frame of an earlier life."""
+        self._clock.follow(frame.now_ms)
+        self._forget_delivered()
+        texts = []
+        for kind, number in frame.items:
+            if kind == "timer":
+                if not self._timers.discard(number):
+                    raise diverged(f"timer {number} fired", "the script has not set it")
+                texts.append(self._take({"timer": number}))
+                continue
+            if number not in self._unsettled:
+                raise diverged(f"call {number} was answered", "the script does not wait for it", call=number)
+            while (item := self._arrival_of(number)) is None:
+                await self._wait(None)
+            texts.append(self._take(item))
+        return frame, _frame_body(frame, texts)
+
+    def _arrival_of(self, call: int) -> dict[str, Any] | None:
+        for index, (_, item) in enumerate(self._arrivals):
+            if item["call"] == call:
+                del self._arrivals[index]
+                return item
+        return None
+
+    def _gather(self, now: int) -> tuple[Frame, bytes]:
         due = [(at, {"timer": timer}) for at, timer in self._timers.take_due(now)]
         arrivals = sorted([*due, *self._arrivals], key=lambda arrival: arrival[0])
         self._arrivals = []
-        self._delivered_calls.clear()
-        self._delivered_timers.clear()
+        self._forget_delivered()
+        items: list[Delivery] = []
         texts: list[str] = []
         size = 0
         for index, (_, item) in enumerate(arrivals):
+            # An abort may have settled a call in the VM while its result was on the way.
+            if "call" in item and item["call"] not in self._unsettled:
+                continue
             text = _item_text(item)
             size += len(text)
             if texts and size * 3 > self._frame_bytes:
                 self._put_back(arrivals[index:])
                 break
-            if "call" in item:
-                # An abort may have settled it in the VM while its result was on the way.
-                if item["call"] not in self._unsettled:
-                    continue
-                self._unsettled.discard(item["call"])
-                self._delivered_calls.add(item["call"])
-            else:
-                self._delivered_timers.add(item["timer"])
-            texts.append(text)
-        return f'{{"now":{now},"budget":{self._budget()},"items":[{",".join(texts)}]}}'.encode()
+            items.append(("call", item["call"]) if "call" in item else ("timer", item["timer"]))
+            texts.append(self._take(item, text))
+        frame = Frame(now, self._budget(), tuple(items))
+        return frame, _frame_body(frame, texts)
+
+    def _forget_delivered(self) -> None:
+        self._delivered_calls.clear()
+        self._delivered_timers.clear()
+
+    def _take(self, item: dict[str, Any], text: str | None = None) -> str:
+        """Note that something is delivered; its text."""
+        if "call" in item:
+            self._unsettled.discard(item["call"])
+            self._delivered_calls.add(item["call"])
+        else:
+            self._delivered_timers.add(item["timer"])
+        return _item_text(item) if text is None else text
 
     def _put_back(self, arrivals: list[tuple[int, dict[str, Any]]]) -> None:
         """What does not fit comes with the next frame."""
@@ -164,3 +225,7 @@ def _item_text(item: dict[str, Any]) -> str:
         made_up = ',"made_up":true' if item["made_up"] else ""
         return f'{{"call":{item["call"]},"value":{item["value"]}{made_up}}}'
     return json.dumps(item)
+
+
+def _frame_body(frame: Frame, texts: list[str]) -> bytes:
+    return f'{{"now":{frame.now_ms},"budget":{frame.budget},"items":[{",".join(texts)}]}}'.encode()

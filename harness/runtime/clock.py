@@ -31,6 +31,7 @@ class ExecutionClock:
         self._paused = 0.0
         self._epoch_ms = int(time.time() * 1000) if epoch_ms is None else epoch_ms
         self._last_now = self._epoch_ms
+        self._shift_ms = 0
         scope.deadline = self._started + wall_time
 
     @property
@@ -75,8 +76,13 @@ class ExecutionClock:
 
     def now_ms(self) -> int:
         """What the script's ``Date.now()`` will say next: it never goes back."""
-        self._last_now = max(self._last_now, self._epoch_ms + int(self.elapsed * 1000))
+        self._last_now = max(self._last_now, self._epoch_ms + self._shift_ms + int(self.elapsed * 1000))
         return self._last_now
+
+    def follow(self, now_ms: int) -> None:
+        """Show the time of a record, and go on from there."""
+        self._shift_ms = now_ms - self._epoch_ms - int(self.elapsed * 1000)
+        self._last_now = now_ms
 
 
 class Timers:

@@ -27,6 +27,7 @@ from harness.runtime.aftermath import judge
 from harness.runtime.agenda import Agenda
 from harness.runtime.clock import ExecutionClock
 from harness.runtime.job import Calls, Job, Result
+from harness.runtime.past import Frame, Observer
 from harness.runtime.sources import SourceMap
 from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn, read_value
 from harness.tools.calls import ToolCall
@@ -50,8 +51,11 @@ class _Over(Exception):  # noqa: N818 - the end of the script, not an error
 class Driver:
     """Drives one job through one worker. Use once, and `connect` it first."""
 
-    def __init__(self, job: Job, progress: ProgressGate) -> None:
+    def __init__(self, job: Job, progress: ProgressGate, observer: Observer | None = None) -> None:
         self._job = job
+        self._past = job.past
+        self._observer = observer
+        self._told = len(job.past.frames)
         self._limits = job.limits
         self._calls: Calls
         self._gate = progress
@@ -59,11 +63,14 @@ class Driver:
         self._scope = anyio.CancelScope()
         self._clock: ExecutionClock
         self._agenda: Agenda
+        self._frame: Frame
+        self._epoch_ms = job.past.frames[0].now_ms if job.past.frames else None
         self._in_worker = True
         self._running = 0
         self._idle = anyio.Event()
         self._log_bytes = 0
-        self._spent = 0.0
+        self._spent = job.past.spent_s
+        self._aborted: HarnessError | None = None
         self._last: Collected | None = None
         self._gone: WorkerGoneError | None = None
         self._death: Death | None = None
@@ -82,14 +89,26 @@ class Driver:
             self.result.cancelled = reason
         self._scope.cancel()
 
+    def abort(self, error: HarnessError) -> None:
+        """End the execution now with an error that the script cannot catch: the host cannot go on."""
+        if self._aborted is None:
+            self._aborted = error
+        self._scope.cancel()
+
     def calls_changed(self) -> None:
-        """Be told that a call began or stopped waiting for a person: the wall clock pauses while that is all there is."""
-        if self._in_worker:
+        """Be told that a call began or stopped waiting for a person: the wall clock pauses while that is all there is,
+        and the execution is suspended once nobody in this process is being asked.
+        """
+        if self._in_worker or self._agenda.replaying:
             return
         only_people = self._calls.approving > 0 and self._calls.active == 0 and not self._agenda.has_arrivals
         if only_people != self._clock.paused:
             (self._clock.pause if only_people else self._clock.resume)()
             self._agenda.wake()
+        if only_people and self._calls.parked == self._calls.approving:
+            self.result.suspended = True
+            self._calls.suspend()
+            self._scope.cancel()
 
     # ── the execution ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -123,12 +142,14 @@ class Driver:
 
     async def _with_worker(self, worker: Worker, pool: WorkerPool, group: TaskGroup) -> None:
         limits = self._limits
-        self._clock = ExecutionClock(limits.wall_time - self._spent, self._scope)
+        self._clock = ExecutionClock(limits.wall_time - self._spent, self._scope, epoch_ms=self._epoch_ms)
+        self._epoch_ms = self._clock.epoch_ms
         self._agenda = Agenda(
             self._clock,
             max_pending=limits.max_pending_calls,
             frame_bytes=limits.frame_bytes,
             budget=self._calls.budget_text,
+            recorded=self._past.frames[1:],
         )
         try:
             await self._frames(worker, group)
@@ -171,8 +192,11 @@ class Driver:
                 self._scope.cancel()
 
     async def _frames(self, worker: Worker, group: TaskGroup) -> None:
-        kind, body = wire.START, self._job.start_frame(self._clock.epoch_ms, self._source, self._calls.budget_text())
+        recorded = self._past.frames
+        self._frame = recorded[0] if recorded else Frame(self._clock.epoch_ms, self._calls.budget_text())
+        kind, body = wire.START, self._job.start_frame(self._frame, self._source)
         while True:
+            self._tell_frame()
             answer = await worker.exchange(kind, body)
             self._in_worker = False
             self.result.frames += 1
@@ -180,9 +204,19 @@ class Driver:
             if self._scope.cancel_called:
                 # What was carried out just now ended the execution. The script must not hear of it, nor go on.
                 await anyio.lowlevel.checkpoint()
+            if self.result.frames == self._past.answers:
+                return
             self.calls_changed()
-            kind, body = wire.DELIVER, await self._agenda.next_frame()
+            kind = wire.DELIVER
+            self._frame, body = await self._agenda.next_frame()
             self._in_worker = True
+
+    def _tell_frame(self) -> None:
+        """Once for each frame that is new, also if its worker is replaced before it answered."""
+        number = self.result.frames
+        if self._observer is not None and number >= self._told:
+            self._told = number + 1
+            self._observer.frame(number, self._frame)
 
     # ── what comes from the worker ───────────────────────────────────────────────────────────────────────────────
 
@@ -228,9 +262,12 @@ class Driver:
         result.dropped_log_bytes = said.dropped.log_bytes
         result.dropped_progress = said.dropped.progress
         result.refused_calls = said.dropped.calls
-        result.logs += [LogEntry(level=level, text=text, line=line) for level, text, line in said.logs]
+        lines = [LogEntry(level=level, text=text, line=line) for level, text, line in said.logs]
+        result.logs += lines
+        if lines and self._observer is not None and result.frames > len(self._past.frames):
+            self._observer.logged(lines)
         for message, data in progress:
-            event = self._gate.offer(message, data, self._clock.now_ms() - self._clock.epoch_ms)
+            event = self._gate.offer(message, data, self._frame.now_ms - self._clock.epoch_ms)
             if event is not None:
                 result.progress.append(event)
         alone = len(said.calls) == 1 and said.ending.state == "wait"
@@ -309,12 +346,18 @@ class Driver:
         """What an end from outside means: the worker's death, a cancellation, a clock."""
         result = self.result
         crashed = self._gone is not None and result.cancelled is None and result.terminated is None
+        if result.cancelled is not None or result.terminated is not None or self._aborted is not None or crashed:
+            result.suspended = False
         if self._gone is None and not self._scope.cancelled_caught:
             return
         result.clean = False
         if self._computing:
             self._say_words_lost()
-        if crashed and self._gone is not None:
+        if self._aborted is not None:
+            self._fail(self._aborted)
+        elif result.suspended:
+            return
+        elif crashed and self._gone is not None:
             pool.note_crash()
             self._fail(endings.death(self._gone, self._death or Death(None), self._limits))
         elif result.terminated is None and result.cancelled is not None:
@@ -334,6 +377,8 @@ class Driver:
 
     async def _aftermath(self) -> None:
         """Let calls that still run finish, or cancel them; then judge what the script left behind."""
+        if self.result.suspended:
+            return
         abrupt = self._scope.cancelled_caught or self._gone is not None
         if self._running and not abrupt:
             await self._until_idle(self._limits.settle_grace)

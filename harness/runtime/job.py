@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from harness.errors import ErrorInfo, HarnessError
 from harness.limits import Limits
 from harness.model import CallRecord, Diagnostic, LogEntry, ProgressEvent, Script
+from harness.runtime.past import NO_PAST, Frame, Past
 from harness.runtime.sources import SourceMap
 from harness.tools.calls import Settled, ToolCall
 
@@ -47,7 +48,12 @@ class Calls(Protocol):
     """Who carries out the calls (see `harness.tools.facade.CallFacade`)."""
 
     approving: int
-    """Calls that wait for a person."""
+    """Calls that wait for a person, or for whatever else answers in its own time."""
+
+    @property
+    def parked(self) -> int:
+        """Those of them for which nothing in this process waits: the execution can be suspended over them."""
+        ...
 
     @property
     def active(self) -> int:
@@ -70,6 +76,9 @@ class Calls(Protocol):
     def cancel_all(self, reason: str) -> None:
         """Cancel every unsettled call."""
 
+    def suspend(self) -> None:
+        """What is parked stays as it is on record; cancelling the tasks of its calls settles nothing from now on."""
+
     def records(self) -> tuple[CallRecord, ...]:
         """How every call stands."""
 
@@ -89,29 +98,30 @@ class Job:
     seed: tuple[int, int, int, int]
     limits: Limits
     trust_domain: str | None = None
+    past: Past = NO_PAST
 
-    def start_frame(self, now_ms: int, source_map: SourceMap, budget: str = "null") -> bytes:
-        """The body of the START frame. ``budget`` is what is left of everything that calls use, as JSON."""
+    def start_frame(self, frame: Frame, source_map: SourceMap) -> bytes:
+        """The body of the START frame."""
         limits, shift = self.limits, None
         if self.script.result_range is not None:
             line, column = source_map.engine_place(self.script.source[: self.script.result_range[0]])
             # One line further down, behind the wrapper around the script; see js/3-promises.js.
             shift = {"line": line + 1, "column": column, "width": len(_RESULT_WRAPPER)}
-        frame = {
+        body = {
             **_texts(self.script),
             "cpu_time": limits.cpu_time,
             "memory_bytes": limits.memory_bytes,
             "job": {
-                "now": now_ms,
+                "now": frame.now_ms,
                 "seed": self.seed,
                 "tools": self.tools,
                 "context": self.context,
-                "budget": json.loads(budget),
+                "budget": json.loads(frame.budget),
                 "shift": shift,
                 "limits": {name: getattr(limits, name) for name in _LIMITS_OF_THE_VM},
             },
         }
-        return json.dumps(frame).encode()
+        return json.dumps(body).encode()
 
 
 @dataclass
@@ -122,6 +132,8 @@ class Result:
     error: ErrorInfo | None = None
     cancelled: str | None = None
     terminated: str | None = None
+    suspended: bool = False
+    """Nothing but parked calls was left to wait for."""
     logs: list[LogEntry] = field(default_factory=list)
     progress: list[ProgressEvent] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)

@@ -7,6 +7,7 @@ import hashlib
 from harness.limits import Limits
 from harness.model import BlockAttributes, ExecutionMode, Script, Span
 from harness.runtime.job import Job
+from harness.runtime.past import Frame
 from harness.runtime.sources import SourceMap
 
 __all__ = ["rehearsal"]
@@ -38,4 +39,4 @@ def rehearsal() -> list[str]:
         source_span=span,
     )
     job = Job(script=script, tools=("rehearse",), context={}, seed=(1, 2, 3, 4), limits=Limits())
-    return [job.start_frame(0, SourceMap(_SOURCE)).decode(), *_DELIVERIES]
+    return [job.start_frame(Frame(0, "null"), SourceMap(_SOURCE)).decode(), *_DELIVERIES]

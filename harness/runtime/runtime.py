@@ -8,7 +8,7 @@ from typing import Literal
 import anyio
 
 from harness.context import ProgressGate
-from harness.errors import ScriptSyntaxError, UsageError, WorkerCrashedError
+from harness.errors import HarnessError, ScriptSyntaxError, UsageError, WorkerCrashedError
 from harness.limits import Limits
 from harness.model import Script
 from harness.runtime import endings, wire
@@ -17,6 +17,7 @@ from harness.runtime.boot import cpu_seconds
 from harness.runtime.driver import Driver
 from harness.runtime.hardening import Hardening, inspect_worker, refuse_gaps, say_once
 from harness.runtime.job import Calls, Job, Result, check_frame
+from harness.runtime.past import Observer
 from harness.runtime.pool import ProcessPool
 from harness.runtime.sources import SourceMap
 from harness.runtime.threads import ThreadPool
@@ -72,17 +73,22 @@ class Runtime:
         await self._pool.aclose()
 
     async def execute(
-        self, execution_id: str, job: Job, calls: Callable[[Callable[[], None]], Calls], progress: ProgressGate
+        self,
+        execution_id: str,
+        job: Job,
+        calls: Callable[[Callable[[], None]], Calls],
+        progress: ProgressGate,
+        observer: Observer | None = None,
     ) -> Result:
         """Run a job to its end. Raises only the caller's own cancellation, and what kept a worker from starting.
 
         ``calls`` makes the carrier of the calls from a function that is to be told when one begins or stops waiting for
-        a person.
+        a person. ``observer`` is told of the frames.
         """
         self._check_limits(job.limits)
         if execution_id in self._running:
             raise UsageError(f"An execution with the id {execution_id!r} is running already; give each one its own.")
-        driver = Driver(job, progress)
+        driver = Driver(job, progress, observer)
         driver.connect(calls(driver.calls_changed))
         self._running[execution_id] = driver
         try:
@@ -146,6 +152,12 @@ class Runtime:
         for driver in drivers:
             driver.cancel(reason)
         return len(drivers)
+
+    def abort(self, execution_id: str, error: HarnessError) -> None:
+        """End an execution with an error that its script cannot catch. Nothing happens to one that does not run."""
+        driver = self._running.get(execution_id)
+        if driver is not None:
+            driver.abort(error)
 
     def running(self) -> tuple[str, ...]:
         """Ids of the executions that run now."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from harness.approvals.decision import Decision
 from harness.errors import ErrorInfo, HarnessError
-from harness.model import ApprovalRequest, CallRecord
+from harness.model import ApprovalNote, ApprovalRequest, CallRecord, ProgressEvent
 
 __all__ = ["CallObserver", "Settled", "ToolCall"]
 
@@ -42,6 +43,8 @@ class Settled:
     """Whether a real run would ask for this call."""
     terminate_reason: str | None = None
     """Not None if whoever was asked ended the whole execution."""
+    progress: tuple[ProgressEvent, ...] = ()
+    """What its tool reported."""
 
 
 class CallObserver(Protocol):
@@ -50,11 +53,19 @@ class CallObserver(Protocol):
     What it raises fails the call before its tool is invoked.
     """
 
+    async def asked(self, call: ToolCall, request: ApprovalRequest) -> None:
+        """Somebody is about to be asked, or will be found to be waited for."""
+
+    async def decided(
+        self, call: ToolCall, request: ApprovalRequest, note: ApprovalNote, decision: Decision | None
+    ) -> None:
+        """What became of that, before it has an effect. ``decision`` is None where nobody decided."""
+
     async def issued(self, call: ToolCall) -> None:
         """The script made a valid call."""
 
-    async def started(self, call: ToolCall, request: ApprovalRequest | None) -> None:
-        """Its tool is about to be invoked. ``request`` is what was approved, if anything was asked."""
+    async def started(self, call: ToolCall, arguments_json: str) -> None:
+        """Its tool is about to be invoked with these arguments, an approver's edits included."""
 
     async def settled(self, settled: Settled) -> None:
         """It ended. Comes for every call, also for those that were never issued or started."""

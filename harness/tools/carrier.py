@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import anyio
 from pydantic import JsonValue
 from pydantic_core import to_json
@@ -71,7 +73,7 @@ class Carrier:
             await entry.place.reached()
         price = 0.0 if entry.spending is None else await self._pay(entry, entry.spending, invocation)
         if self._observer is not None:
-            await self._observer.started(entry.call, entry.request)
+            await self._observer.started(entry.call, to_json(entry.arguments).decode())
         tool = invocation.tool
         if tool.revert is not None:
             entry.invoked_with = to_json(entry.arguments).decode()
@@ -119,6 +121,13 @@ class Carrier:
                 self._economy.cache.land(entry.key, value)
             elif value is not None:
                 self._economy.cache.put(entry.key, value)
+        if entry.spending is not None:
+            entry.spending.end()
+        self._leave_line(entry)
+
+    def rest(self, entry: Entry) -> None:
+        """A tool that was invoked gives its result later: nothing is kept from others meanwhile, and no clock runs."""
+        entry.scope.deadline = math.inf
         if entry.spending is not None:
             entry.spending.end()
         self._leave_line(entry)

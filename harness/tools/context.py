@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from harness.context import ExecutionContext
 from harness.errors import ToolCancelledError, UsageError
+from harness.tools.deferred import deferral_id
 from harness.tools.names import expression
 from harness.tools.resource import check_cents
 
@@ -85,6 +86,11 @@ class CallContext:
             return self.key
         identity = f"{self.execution_id}/{self.call_id}/{self.tool}"
         return f"idem_{hashlib.sha256(identity.encode()).hexdigest()[:40]}"
+
+    @property
+    def deferral_id(self) -> str:
+        """What `Harness.settle` is to be told, from any process, if the tool returns `Deferred`."""
+        return deferral_id(self.execution_id, self.call_id)
 
     def raise_if_cancelled(self) -> None:
         """Raises `ToolCancelledError` if the call was cancelled. For loops in sync tools."""

@@ -12,6 +12,7 @@ from harness.errors import ApprovalDeniedError, ApprovalTimeoutError, HarnessErr
 from harness.model import ApprovalRequest, Attempt, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
 from harness.tools.calls import ToolCall
+from harness.tools.history import PastCall
 from harness.tools.invoke import Invocation, public_info
 from harness.tools.meters import Place
 from harness.tools.names import expression
@@ -36,6 +37,7 @@ class Entry:
         "call",
         "cancel_reason",
         "counted",
+        "doubted",
         "exhausted",
         "invocation",
         "invoked_with",
@@ -43,6 +45,7 @@ class Entry:
         "leads",
         "made_up",
         "needs_approval",
+        "past",
         "place",
         "prepared",
         "refusal",
@@ -82,6 +85,10 @@ class Entry:
         self.invoked_with: str | None = None
         """The arguments as JSON, for a tool that can be reverted."""
         self.tried: list[Tried] = []
+        self.past: PastCall | None = None
+        """What is on record of it from before its execution was suspended or interrupted."""
+        self.doubted = False
+        """Whether it was started in an earlier process, and nobody said what came of it."""
         self.exhausted = False
         """Whether a budget kept its tool from being invoked."""
 
@@ -92,8 +99,8 @@ class Entry:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the tool goes on by itself if the call is dropped now."""
-        return self.invocation is not None and self.started and not self.invocation.tool.interruptible
+        """Whether the tool goes on by itself, or may have, if the call is dropped now."""
+        return self.doubted or (self.invocation is not None and self.started and not self.invocation.tool.interruptible)
 
     def record(self, status: CallStatus, error: HarnessError | None, redactor: Redactor) -> CallRecord:
         """The call as the outcome reports it."""
@@ -136,6 +143,8 @@ class Entry:
         """What became of a call that ended with this error."""
         if self.cancel_reason is not None:
             return self.dropped_status()
+        if self.doubted:
+            return CallStatus.IN_DOUBT
         if self.started:
             # A tool may itself raise errors of the classes below; only its own clock makes the call time out.
             timed_out = self.invocation is not None and self.invocation.timed_out

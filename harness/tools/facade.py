@@ -6,12 +6,12 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import anyio
 
 from harness.approvals.bridge import ApprovalBridge, Ruling
-from harness.approvals.decision import edited_arguments
+from harness.approvals.decision import Decision, edited_arguments
 from harness.canonical import content_hash
 from harness.concurrency import loop_clock
 from harness.context import ExecutionContext
@@ -19,6 +19,8 @@ from harness.errors import (
     HarnessError,
     HarnessInternalError,
     ToolBudgetExceededError,
+    ToolExecutionError,
+    ToolTimeoutError,
 )
 from harness.model import ApprovalRequest, BudgetReport, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
@@ -27,10 +29,14 @@ from harness.tools.budget import CallBudget
 from harness.tools.calls import CallObserver, Settled, ToolCall
 from harness.tools.carrier import Carrier
 from harness.tools.context import CallContext
+from harness.tools.deferred import deferral_id
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
+from harness.tools.history import NO_HISTORY, History, PastCall, Question
 from harness.tools.invoke import Invocation
+from harness.tools.meters import to_units
 from harness.tools.names import BUILT_IN
+from harness.tools.parking import Parking
 from harness.tools.progress import ToolProgress
 from harness.tools.samples import sample
 from harness.tools.source import ToolSource
@@ -65,6 +71,8 @@ class CallFacade:
         economy: Economy | None = None,
         budget: CallBudget | None = None,
         idempotency_key: str | None = None,
+        history: History = NO_HISTORY,
+        can_suspend: bool = False,
     ) -> None:
         self._registry = registry
         self._context = context
@@ -91,12 +99,16 @@ class CallFacade:
         self._plain_budget = economy.budget.unlimited and not self._resources
         self._can_revert = any(tool.revert is not None for tool in registry)
         self._idempotency_key = idempotency_key
+        self._history = history
+        self._can_suspend = can_suspend
+        self._suspended = False
+        self._parking = Parking(self._changed)
         self.budget = budget or CallBudget(self._limits, economy.budget)
         self._carrier = Carrier(economy, self.budget, context, observer)
         self.progress = ToolProgress(self._limits, self._redactor)
         """What the tools report while they work."""
         self.approving = 0
-        """Calls that wait for a person."""
+        """Calls that wait for a person, or for whatever else answers in its own time."""
         self.unrecorded = 0
         """Calls that were refused and are not in `records`, since there are too many of them."""
 
@@ -105,8 +117,30 @@ class CallFacade:
         """Unsettled calls that wait for something else than a person."""
         return len(self._open) - self.approving
 
+    @property
+    def parked(self) -> int:
+        """Those over which the execution can be suspended."""
+        return self._parking.taken if self._can_suspend else 0
+
+    def pending(self) -> tuple[ApprovalRequest, ...]:
+        """What parked calls wait for."""
+        return self._parking.requests()
+
+    def answer(self, request_id: str, decision: Decision) -> bool:
+        """Answer what a parked call waits for; False if none waits for that."""
+        return self._parking.answer(request_id, decision)
+
+    def suspend(self) -> None:
+        """Leave what is parked as it is on record."""
+        self._suspended = True
+        self._parking.freeze()
+
     def records(self) -> tuple[CallRecord, ...]:
-        """How every call stands, by ``seq``. One that is under way is shown as it would be if it were dropped now."""
+        """How every call stands, by ``seq``. One that is under way is shown as it would be if it were dropped now; in a
+        suspended execution it is left out.
+        """
+        if self._suspended:
+            return tuple(record for _, record in sorted(self._records.items()))
         under_way = {
             entry.call.id: entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor)
             for entry in self._open.values()
@@ -157,6 +191,7 @@ class CallFacade:
         if self._clock is anyio.current_time:
             self._clock = loop_clock()
         entry = Entry(call)
+        entry.past = self._recall(call)
         entry.cancel_reason = self._cancelled_early.pop(call.id, None)
         self._open[call.id] = entry
         try:
@@ -184,6 +219,9 @@ class CallFacade:
     async def _finish(self, entry: Entry) -> Settled:
         value: str | None = None
         error: HarnessError | None = None
+        past = entry.past
+        if past is not None and past.settled is not None:
+            return self._adopt(entry, past.settled)
         try:
             if entry.cancel_reason is None:
                 with entry.scope:
@@ -206,6 +244,9 @@ class CallFacade:
         """Records and settles a call that the runtime does not even try; it counts against no budget."""
         entry = Entry(call)
         self._open[call.id] = entry
+        past = self._recall(call)
+        if past is not None and past.settled is not None:
+            return self._adopt(entry, past.settled)
         return await self._settle(entry, None, error)
 
     def _prepare(self, entry: Entry) -> None:
@@ -232,11 +273,12 @@ class CallFacade:
         entry.needs_approval = tool.approval
         if entry.needs_approval:
             self._needed_approval.add(call.id)
-        if not self._dry_run and not entry.needs_approval:
+        if not self._dry_run and not entry.needs_approval and entry.past is None:
             self._carrier.line_up(entry)
 
     async def _carry_out(self, entry: Entry) -> str:
-        if entry.valid and self._observer is not None:
+        past = entry.past
+        if entry.valid and self._observer is not None and (past is None or past.call is None):
             await self._observer.issued(entry.call)
         if entry.refusal is not None:
             raise entry.refusal
@@ -253,31 +295,144 @@ class CallFacade:
             if decision is not None and decision.edits:
                 entry.arguments = edited_arguments(invocation.tool.name, entry.arguments, decision.edits)
                 entry.prepared = invocation.validate(entry.arguments)
-        return await self._carrier.carry_out(entry, invocation)
+        if past is not None and past.started:
+            later = await self._after_the_start(entry, invocation)
+            if later is not None:
+                return later
+        text = await self._carrier.carry_out(entry, invocation)
+        return text if invocation.deferred is None else await self._deferred(entry, invocation)
 
     def _is_planned(self, call: ToolCall) -> bool:
         """Whether the call is not made. What `tools` answers by itself is no plan: it is the same in the real run."""
         return self._dry_run and call.tool not in BUILT_IN
 
     async def _ask(self, entry: Entry, tool: Tool) -> Ruling:
-        entry.request = request = ApprovalRequest(
-            id=f"apr_{secrets.token_hex(8)}",
-            execution_id=self._context.execution_id,
-            tool=tool.name,
-            arguments=self._redactor.arguments(dict(entry.arguments)),
-            arguments_hash=content_hash(entry.arguments),
-            reason=f"tools.{tool.name} is declared with approval=True",
-            expires_at=time.time() + self._limits.approval_timeout,
+        question = self._question(entry, "approval")
+        entry.request = request = (
+            self._request(entry, f"tools.{tool.name} is declared with approval=True")
+            if question is None
+            else question.request
         )
+        session = self._context.session_id or self._context.conversation_id
+        if question is not None and question.decision is not None:
+            return await self._rule(entry, question, session)
+
+        async def on_ask() -> None:
+            if self._observer is not None and question is None:
+                await self._observer.asked(entry.call, request)
+
         self._set_approving(approving=True)
         try:
-            session = self._context.session_id or self._context.conversation_id
-            return await self._approvals.ask(request, limits=self._limits, session=session)
+            ruling = await self._approvals.ask(request, limits=self._limits, session=session, on_ask=on_ask)
+            if ruling is None:
+                decision = await self._parking.wait(entry.call.id, request)
+                assert decision is not None  # noqa: S101 - without a time limit it waits until there is one
+                ruling = self._approvals.rule(request, decision, session=session)
         except ToolBudgetExceededError:
             entry.exhausted = True
             raise
         finally:
             self._set_approving(approving=False)
+        if self._observer is not None and ruling.note.request_id is not None:
+            await self._observer.decided(entry.call, request, ruling.note, ruling.decision)
+        return ruling
+
+    def _request(self, entry: Entry, reason: str, **more: Any) -> ApprovalRequest:
+        lasting = self._can_suspend and (self._approvals.suspend_after is not None or more)
+        seconds = self._limits.suspension_time if lasting else self._limits.approval_timeout
+        fields: dict[str, Any] = {"id": f"apr_{secrets.token_hex(8)}", **more}
+        return ApprovalRequest(
+            execution_id=self._context.execution_id,
+            tool=entry.call.tool,
+            arguments=self._redactor.arguments(dict(entry.arguments)),
+            arguments_hash=content_hash(entry.arguments),
+            reason=reason,
+            expires_at=time.time() + seconds,
+            **fields,
+        )
+
+    async def _rule(self, entry: Entry, question: Question, session: str | None) -> Ruling:
+        """What a decision means that was made while the execution was suspended."""
+        decision = question.decision
+        assert decision is not None  # noqa: S101 - asked by the caller
+        ruling = self._approvals.rule(question.request, decision, session=session)
+        if self._observer is not None and not question.recorded:
+            await self._observer.decided(entry.call, question.request, ruling.note, decision)
+        return ruling
+
+    def _question(self, entry: Entry, kind: str) -> Question | None:
+        return None if entry.past is None else entry.past.questions.get(kind)
+
+    # ── what comes later ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _after_the_start(self, entry: Entry, invocation: Invocation) -> str | None:
+        """What became of a call whose tool was started in an earlier process; None if it is to be made (again)."""
+        if self._question(entry, "deferred") is not None:
+            return await self._deferred(entry, invocation)
+        tool = invocation.tool
+        if tool.idempotent:
+            return None
+        entry.doubted = True
+        decision = await self._later(
+            entry,
+            "in_doubt",
+            f"the process ended after {tool.expression} was started and before it had answered: it may have taken effect",
+        )
+        if decision is not None and decision.kind == "approve":
+            entry.doubted = False
+            return None
+        if decision is not None and decision.kind == "answer":
+            return invocation.encode(invocation.check(decision.value))
+        said = "" if decision is None or decision.reason is None else f": {decision.reason.rstrip('.')}"
+        raise ToolExecutionError(
+            f"{tool.expression} was started before its process ended, and nobody knows whether it took effect{said}.",
+            retryable=False,
+        )
+
+    async def _deferred(self, entry: Entry, invocation: Invocation) -> str:
+        """The result of a call whose tool said that it comes later."""
+        self._carrier.rest(entry)
+        note = "" if invocation.deferred is None else invocation.deferred.note
+        decision = await self._later(entry, "deferred", note)
+        name = invocation.tool.expression
+        if decision is None:
+            entry.doubted = True
+            raise ToolTimeoutError(
+                f"{name} said that its result comes later, and it did not come within {self._limits.approval_timeout:g} "
+                "seconds (approval_timeout). With Harness(journal=…) such a call can wait for days.",
+                details={"limit": self._limits.approval_timeout},
+                retryable=False,
+            )
+        if decision.kind == "answer":
+            return invocation.encode(invocation.check(decision.value))
+        raise ToolExecutionError(f"{name} failed: {self._redactor.secrets(decision.reason or '')}")
+
+    async def _later(self, entry: Entry, kind: Literal["in_doubt", "deferred"], reason: str) -> Decision | None:
+        """What is decided about a call that was started, in this process or another; None if nobody can wait longer."""
+        question, call = self._question(entry, kind), entry.call
+        if question is None:
+            own = {"id": deferral_id(self._context.execution_id, call.id)} if kind == "deferred" else {}
+            request = self._request(entry, reason, kind=kind, **own)
+            if self._observer is not None:
+                await self._observer.asked(call, request)
+        else:
+            request = question.request
+        decision = None if question is None else question.decision
+        recorded = question is not None and question.recorded
+        if decision is None:
+            self._set_approving(approving=True)
+            try:
+                most = None if self._can_suspend else self._limits.approval_timeout
+                decision = await self._parking.wait(call.id, request, most=most)
+            finally:
+                self._set_approving(approving=False)
+        if decision is None:
+            return None
+        if decision.kind == "terminate":
+            entry.ruling = self._approvals.rule(request, decision)
+        if self._observer is not None and not recorded:
+            await self._observer.decided(call, request, self._approvals.rule(request, decision).note, decision)
+        return decision
 
     def _set_approving(self, *, approving: bool) -> None:
         self.approving += 1 if approving else -1
@@ -286,6 +441,26 @@ class CallFacade:
     def _changed(self) -> None:
         if self._on_change is not None:
             self._on_change()
+
+    def _recall(self, call: ToolCall) -> PastCall | None:
+        """What is on record of a call. Raises `ReplayDivergenceError` if it is another one."""
+        past = self._history.get(call.id)
+        if past is not None:
+            past.check(call)
+        return past
+
+    def _adopt(self, entry: Entry, settled: Settled) -> Settled:
+        """A call that ended before the execution was suspended or interrupted, as it ended then."""
+        question = self._question(entry, "approval")
+        if question is not None and question.decision is not None:
+            session = self._context.session_id or self._context.conversation_id
+            self._approvals.rule(question.request, question.decision, session=session)
+        self.budget.purse.settle(0, to_units(settled.record.cost_cents))
+        self.progress.restore(settled.progress)
+        entry.needs_approval = settled.needs_approval
+        self._carrier.give_back(entry, None)
+        self._note(entry, settled.record)
+        return settled
 
     async def _settle(self, entry: Entry, value: str | None, error: HarnessError | None) -> Settled:
         if error is not None:
@@ -302,6 +477,7 @@ class CallFacade:
             made_up=entry.made_up and error is None,
             needs_approval=entry.needs_approval,
             terminate_reason=self._reason_to_terminate(entry, error),
+            progress=self.progress.of(entry.call.id),
         )
         self._keep(entry, record, value)
         if self._observer is None:
@@ -324,7 +500,10 @@ class CallFacade:
         return None
 
     async def _abandon(self, entry: Entry) -> None:
-        """Records how a call stands whose task is being cancelled."""
+        """Records how a call stands whose task is being cancelled. One that is parked stays open."""
+        if self._suspended:
+            self._open.pop(entry.call.id, None)
+            return
         record = entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor)
         self._keep(entry, record, None)
         if self._observer is not None:
@@ -332,11 +511,14 @@ class CallFacade:
                 await self._observer.settled(Settled(call_id=entry.call.id, record=record, error=record.error))
 
     def _keep(self, entry: Entry, record: CallRecord, value: str | None) -> None:
-        self._open.pop(entry.call.id, None)
         if not self._dry_run:
             self._registry.count(record)
         if self._can_revert:
             self._carrier.note_applied(entry, record, value)
+        self._note(entry, record)
+
+    def _note(self, entry: Entry, record: CallRecord) -> None:
+        self._open.pop(entry.call.id, None)
         self._refused += not entry.counted
         if entry.counted or self._refused <= MAX_REFUSED_RECORDS:
             self._records[entry.call.id] = record

@@ -28,6 +28,7 @@ from harness.limits import Limits
 from harness.plain import to_plain
 from harness.redaction import Redactor, scrub_text
 from harness.tools.context import CallContext
+from harness.tools.deferred import Deferred
 from harness.tools.output import ToolOutput
 from harness.tools.resource import check_cents
 from harness.tools.tool import Tool
@@ -62,6 +63,8 @@ class Invocation:
         self.timed_out = False
         self.output: ToolOutput | None = None
         """What the tool returned beside its value, if it did."""
+        self.deferred: Deferred | None = None
+        """The tool's word that the result comes later, in place of one."""
 
     @property
     def started(self) -> bool:
@@ -114,6 +117,9 @@ class Invocation:
             raise self.overran() from failure
         if failure is not None:
             self._fail(failure)
+        if isinstance(value, Deferred):
+            self.deferred = value
+            return None
         if isinstance(value, ToolOutput):
             self.output, value = value, value.value
         return self.check(value)

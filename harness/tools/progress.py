@@ -38,6 +38,14 @@ class ToolProgress:
         """What was kept, in the order it was reported."""
         return tuple(self._events)
 
+    def of(self, call_id: int) -> tuple[ProgressEvent, ...]:
+        """What one call's tool reported."""
+        return tuple(event for event in self._events if event.call == call_id) if call_id in self._gates else ()
+
+    def restore(self, events: tuple[ProgressEvent, ...]) -> None:
+        """Takes in what was kept in an earlier life of the execution."""
+        self._events.extend(events)
+
     def close(self) -> None:
         """Drops what is reported from now on: threads that nobody waits for may go on talking."""
         self._closed = True

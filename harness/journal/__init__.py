@@ -1,0 +1,1 @@
+"""What happened, on record: events, where they are kept, and how they are read back."""

@@ -1,0 +1,234 @@
+"""A whole text on record: what all its executions have in common, and how it was suspended, resumed and ended."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from harness.errors import HarnessError, JournalConflictError, JournalDamagedError
+from harness.journal.journal import EventLog, Journal, Recorded
+from harness.journal.payloads import Contracts, RunFinished, RunResumed, RunStarted, RunSuspended
+from harness.journal.record import Record, payloads_of
+from harness.journal.recorder import Recorder
+from harness.model import Outcome
+
+__all__ = [
+    "RunBook",
+    "RunRecord",
+    "another_token",
+    "is_expired",
+    "keep_contracts",
+    "key_hash",
+    "owner",
+    "owner_is_gone",
+    "read_run",
+    "token_hash",
+]
+
+
+def key_hash(key: str) -> str:
+    """What an idempotency key is kept as."""
+    return hashlib.sha256(f"key {key}".encode()).hexdigest()
+
+
+def token_hash(token: str) -> str:
+    """What a resume token is kept as: whoever reads the journal cannot resume with it."""
+    return hashlib.sha256(f"token {token}".encode()).hexdigest()
+
+
+# ── who runs it ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@functools.cache
+def _machine_id() -> str:
+    """The machine, since it was started: process ids mean nothing elsewhere, nor after a restart."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        boot = ""
+    return f"{socket.gethostname()}/{boot}"
+
+
+def _process_start(pid: int) -> str:
+    """When a process started, as the system counts; empty where it does not say."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def owner() -> dict[str, JsonValue]:
+    """The process we are in, as a run names the one that works on it."""
+    return {"machine": _machine_id(), "pid": os.getpid(), "start": _process_start(os.getpid())}
+
+
+def owner_is_gone(who: Mapping[str, JsonValue]) -> bool | None:
+    """Whether the process that worked on a run has ended; None if that cannot be told from here."""
+    pid = who.get("pid")
+    if who.get("machine") != _machine_id() or not isinstance(pid, int):
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return who.get("start") not in ("", _process_start(pid))
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is on record of a run."""
+
+    started: RunStarted
+    events: Sequence[Recorded]
+    executions: Mapping[int, Record]
+    """By their place in the text."""
+
+    @property
+    def run_id(self) -> str:
+        """The id of its outcome."""
+        return self.events[0].event.stream
+
+    @property
+    def owner(self) -> dict[str, JsonValue]:
+        """The process that works on it, or did last."""
+        resumed = [item.payload for item in self.events if isinstance(item.payload, RunResumed)]
+        return resumed[-1].owner if resumed else self.started.owner
+
+    @property
+    def finished(self) -> RunFinished | None:
+        """Its end, if it has one."""
+        last = self.events[-1].payload
+        return last if isinstance(last, RunFinished) else None
+
+    @property
+    def suspended(self) -> RunSuspended | None:
+        """How it was suspended, if it is."""
+        last = self.events[-1].payload
+        return last if isinstance(last, RunSuspended) else None
+
+    def tokens(self) -> set[str]:
+        """Hashes of the tokens with which it can be resumed now."""
+        found: set[str] = set()
+        for recorded in self.events:
+            if isinstance(recorded.payload, RunSuspended):
+                found.add(recorded.payload.token)
+            elif isinstance(recorded.payload, RunResumed):
+                found.clear()
+        return found
+
+
+async def read_run(journal: Journal, run_id: str) -> RunRecord | None:
+    """What is on record of a run; None if it is not known. Raises `JournalDamagedError` and `JournalKeyError`."""
+    events = await journal.read(run_id)
+    if not events:
+        return None
+    first = payloads_of(events)[0]
+    if not isinstance(first, RunStarted):
+        raise JournalDamagedError(f"The record of {run_id} does not begin with its start.")
+    executions = {}
+    for known in await journal.streams("execution"):
+        if known.run == run_id:
+            executions[known.place] = Record.of(await journal.read(known.stream))
+    return RunRecord(first, events, executions)
+
+
+# ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def keep_contracts(journal: Journal, digest: str, contracts: Sequence[dict[str, JsonValue]]) -> None:
+    """Put the contracts of tools on record under their hash, if they are not yet."""
+    stream = f"contracts_{digest}"
+    if await journal.events(stream):
+        return
+    try:
+        await journal.begin(stream).write(Contracts(contracts=tuple(contracts)))
+    except JournalConflictError:
+        # Another run has done it meanwhile.
+        return
+
+
+class RunBook:
+    """Puts one run on record."""
+
+    def __init__(self, journal: Journal, log: EventLog, run_id: str) -> None:
+        self._journal = journal
+        self._log = log
+        self._logs = [log]
+        self.run_id = run_id
+
+    @classmethod
+    async def begin(cls, journal: Journal, run_id: str, started: RunStarted) -> RunBook:
+        """A run that starts. Raises `JournalConflictError` if its idempotency key was used before."""
+        log = journal.begin(run_id)
+        await log.write(started)
+        return cls(journal, log, run_id)
+
+    @classmethod
+    async def resume(cls, journal: Journal, record: RunRecord, decided: Sequence[str]) -> RunBook:
+        """A run that goes on. Raises `JournalConflictError` if somebody else was quicker."""
+        log = journal.go_on(record.events[-1].event)
+        await log.write(RunResumed(owner=owner(), decided=tuple(decided)))
+        return cls(journal, log, record.run_id)
+
+    def recorder(
+        self, execution_id: str, record: Record | None, on_failure: Callable[[HarnessError], None]
+    ) -> Recorder:
+        """What puts one of its executions on record; ``record`` is what there is of it already."""
+        journal = self._journal
+        log = (
+            journal.begin(execution_id, patient=True)
+            if record is None
+            else journal.go_on(record.events[-1].event, patient=True)
+        )
+        self._logs.append(log)
+        return Recorder(log, on_failure)
+
+    async def suspend(self, outcome: Outcome, execution_id: str, expires_at: float) -> str:
+        """The run waits from now on; the token to go on with it."""
+        token = f"rsm_{secrets.token_urlsafe(32)}"
+        data: dict[str, Any] = outcome.model_copy(update={"resume_token": None}).to_dict()
+        await self._log.write(
+            RunSuspended(token=token_hash(token), expires_at=expires_at, execution_id=execution_id, outcome=data)
+        )
+        return token
+
+    async def finish(self, outcome: Outcome, *, expired: bool = False) -> None:
+        """The run is over, and nobody has heard of it yet."""
+        await self._log.write(
+            RunFinished(
+                status="expired" if expired else "finished",
+                outcome_hash=outcome.content_hash(),
+                outcome=outcome.to_dict(),
+            )
+        )
+        await self._journal.retire(self.run_id, sum(log.weight for log in self._logs))
+
+
+async def another_token(journal: Journal, record: RunRecord) -> str:
+    """One more token for a run that is suspended."""
+    suspended = record.suspended
+    assert suspended is not None  # noqa: S101 - asked by the caller
+    token = f"rsm_{secrets.token_urlsafe(32)}"
+    log = journal.go_on(record.events[-1].event)
+    await log.write(suspended.model_copy(update={"token": token_hash(token)}))
+    return token
+
+
+def is_expired(suspended: RunSuspended) -> bool:
+    """Whether it can no longer be resumed."""
+    return suspended.expires_at < time.time()

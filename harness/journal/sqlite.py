@@ -1,0 +1,205 @@
+"""A journal in one SQLite file: write-ahead log, synchronised to disk with every append."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+
+from harness.errors import JournalDamagedError, JournalWriteError, UsageError
+from harness.journal.events import JOURNAL_VERSION, Event, parse_event
+from harness.journal.store import StoredStream, conflict, names_of, stored
+
+__all__ = ["SqliteStore"]
+
+_APPLICATION_ID = 0x68726E73
+_BUSY_SECONDS = 10.0
+_SCHEMA = """
+CREATE TABLE streams (
+    stream TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    run TEXT NOT NULL,
+    place INTEGER NOT NULL,
+    started_at REAL NOT NULL,
+    status TEXT NOT NULL,
+    expires_at REAL,
+    events INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE events (
+    stream TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    body TEXT NOT NULL,
+    PRIMARY KEY (stream, seq)
+) WITHOUT ROWID;
+CREATE TABLE names (
+    name TEXT PRIMARY KEY,
+    stream TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+_COLUMNS = "stream, kind, run, place, started_at, status, expires_at, events"
+
+
+class SqliteStore:
+    """Events in a file, which several processes of one machine may use at the same time.
+
+    Raises `UsageError` if the path cannot be a journal: no such folder, no permission, another kind of file.
+    """
+
+    blocking = True
+    durable = True
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        """Of the process that opened the connection: SQLite does not survive a fork."""
+        self._connection: sqlite3.Connection | None = None
+        # Opened again when it is used, so that a journal which nobody uses holds nothing.
+        self._open().close()
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connect()
+        except sqlite3.Error as error:
+            raise UsageError(f"{self.path} cannot be used as a journal: {error}.") from error
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
+        )
+        try:
+            (owner,) = connection.execute("PRAGMA application_id").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if tables:
+                self._check(owner, version)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            if not tables:
+                self._create(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check(self, owner: int, version: int) -> None:
+        if (owner, version) == (_APPLICATION_ID, JOURNAL_VERSION):
+            return
+        what = "is no journal" if owner != _APPLICATION_ID else f"is a journal of version {version}"
+        raise UsageError(f"{self.path} {what}; this library reads version {JOURNAL_VERSION}. Choose another file.")
+
+    @staticmethod
+    def _create(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN IMMEDIATE")
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        # Another process may have been quicker.
+        if not tables:
+            for statement in _SCHEMA.split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {JOURNAL_VERSION}")
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        if self._connection is not None and self._pid != os.getpid():
+            raise UsageError("This journal was opened before the process was forked; open it again in each process.")
+        with self._lock:
+            if self._connection is None:
+                self._connection, self._pid = self._open(), os.getpid()
+            yield self._connection
+
+    def append(self, events: Sequence[Event]) -> None:
+        """See `harness.journal.store.JournalStore`."""
+        with self._use() as connection, _writing(self.path):
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                for event in events:
+                    _insert(connection, event)
+                connection.execute("COMMIT")
+            except BaseException:
+                # Of some failures (a full disk) SQLite has rolled back by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def read(self, stream: str) -> list[Event]:
+        """See `harness.journal.store.JournalStore`."""
+        query = "SELECT body FROM events WHERE stream = ? ORDER BY seq"
+        with self._use() as connection, _reading(self.path):
+            return [parse_event(body) for (body,) in connection.execute(query, (stream,))]
+
+    def streams(self, kind: str | None = None) -> list[StoredStream]:
+        """See `harness.journal.store.JournalStore`."""
+        query = f"SELECT {_COLUMNS} FROM streams WHERE ?1 IS NULL OR kind = ?1 ORDER BY started_at, place"  # noqa: S608 - a constant
+        with self._use() as connection, _reading(self.path):
+            return [StoredStream(*row) for row in connection.execute(query, (kind,))]
+
+    def find(self, name: str) -> str | None:
+        """See `harness.journal.store.JournalStore`."""
+        with self._use() as connection, _reading(self.path):
+            row = connection.execute("SELECT stream FROM names WHERE name = ?", (name,)).fetchone()
+            return None if row is None else str(row[0])
+
+    def delete(self, stream: str) -> None:
+        """See `harness.journal.store.JournalStore`."""
+        with self._use() as connection, _writing(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            for table in ("events", "names", "streams"):
+                connection.execute(f"DELETE FROM {table} WHERE stream = ?", (stream,))  # noqa: S608 - a constant
+            connection.execute("COMMIT")
+
+    def size(self) -> int:
+        """See `harness.journal.store.JournalStore`: pages in use."""
+        with self._use() as connection, _reading(self.path):
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            (free,) = connection.execute("PRAGMA freelist_count").fetchone()
+            (size,) = connection.execute("PRAGMA page_size").fetchone()
+            return int((pages - free) * size)
+
+    def close(self) -> None:
+        """See `harness.journal.store.JournalStore`."""
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+
+def _insert(connection: sqlite3.Connection, event: Event) -> None:
+    row = connection.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream = ?", (event.stream,)).fetchone()  # noqa: S608 - a constant
+    before = None if row is None else StoredStream(*row)
+    if event.seq != (1 if before is None else before.events + 1):
+        raise conflict(event)
+    after = stored(event, before)
+    try:
+        connection.execute("INSERT INTO events VALUES (?, ?, ?)", (event.stream, event.seq, event.to_json()))
+        for name in names_of(event):
+            connection.execute("INSERT INTO names VALUES (?, ?)", (name, event.stream))
+    except sqlite3.IntegrityError:
+        raise conflict(event) from None
+    connection.execute("INSERT OR REPLACE INTO streams VALUES (?, ?, ?, ?, ?, ?, ?, ?)", astuple(after))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise JournalWriteError(
+            f"The journal {path.name} cannot be written: {error}. Nothing goes on without it; make room or mend its "
+            "permissions, then resume."
+        ) from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise JournalDamagedError(f"The journal {path.name} cannot be read: {error}.") from error
