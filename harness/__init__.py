@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from harness.approvals.terminal import TerminalApprover
     from harness.context import ExecutionContext
     from harness.detector import Detector, detect, extract_scripts, has_blocks, validate
+    from harness.durable import ExecutionEntry
     from harness.errors import (
         ApprovalDeniedError,
         ApprovalError,
@@ -36,11 +37,22 @@ if TYPE_CHECKING:
         BannedIdentifierError,
         BlockAttributeError,
         ConcurrencyLimitError,
+        ContractChangedError,
         DetachedPromiseError,
         ErrorCategory,
         ErrorInfo,
         HarnessError,
         HarnessInternalError,
+        IdempotencyKeyError,
+        JournalConflictError,
+        JournalDamagedError,
+        JournalError,
+        JournalFullError,
+        JournalKeyError,
+        JournalWriteError,
+        ReplayDivergenceError,
+        ResumeConflictError,
+        ResumeTokenError,
         ReturnValueTooLargeError,
         ScriptCancelledError,
         ScriptDeadlockError,
@@ -64,6 +76,7 @@ if TYPE_CHECKING:
         extract_error_info,
         is_retryable,
     )
+    from harness.journal.journal import Journal
     from harness.limits import Limits
     from harness.model import (
         ApprovalNote,
@@ -103,6 +116,7 @@ if TYPE_CHECKING:
     from harness.tools.classes import tools_of
     from harness.tools.compensation import RollbackReport, RollbackStep
     from harness.tools.context import CallContext
+    from harness.tools.deferred import Deferred
     from harness.tools.function import FunctionTool
     from harness.tools.metrics import ToolStatistics
     from harness.tools.output import ToolOutput
@@ -119,6 +133,7 @@ _MODULES = {
     "harness.approvals.terminal": ["TerminalApprover"],
     "harness.context": ["ExecutionContext"],
     "harness.detector": ["Detector", "detect", "extract_scripts", "has_blocks", "validate"],
+    "harness.durable": ["ExecutionEntry"],
     "harness.errors": [
         "ApprovalDeniedError",
         "ApprovalError",
@@ -127,11 +142,22 @@ _MODULES = {
         "BannedIdentifierError",
         "BlockAttributeError",
         "ConcurrencyLimitError",
+        "ContractChangedError",
         "DetachedPromiseError",
         "ErrorCategory",
         "ErrorInfo",
         "HarnessError",
         "HarnessInternalError",
+        "IdempotencyKeyError",
+        "JournalConflictError",
+        "JournalDamagedError",
+        "JournalError",
+        "JournalFullError",
+        "JournalKeyError",
+        "JournalWriteError",
+        "ReplayDivergenceError",
+        "ResumeConflictError",
+        "ResumeTokenError",
         "ReturnValueTooLargeError",
         "ScriptCancelledError",
         "ScriptDeadlockError",
@@ -155,6 +181,7 @@ _MODULES = {
         "extract_error_info",
         "is_retryable",
     ],
+    "harness.journal.journal": ["Journal"],
     "harness.limits": ["Limits"],
     "harness.model": [
         "ApprovalNote",
@@ -194,6 +221,7 @@ _MODULES = {
     "harness.tools.classes": ["tools_of"],
     "harness.tools.compensation": ["RollbackReport", "RollbackStep"],
     "harness.tools.context": ["CallContext"],
+    "harness.tools.deferred": ["Deferred"],
     "harness.tools.function": ["FunctionTool"],
     "harness.tools.metrics": ["ToolStatistics"],
     "harness.tools.output": ["ToolOutput"],
@@ -227,7 +255,9 @@ __all__ = [
     "CallRecord",
     "CallStatus",
     "ConcurrencyLimitError",
+    "ContractChangedError",
     "Decision",
+    "Deferred",
     "DetachedPromiseError",
     "Detector",
     "Diagnostic",
@@ -235,6 +265,7 @@ __all__ = [
     "ErrorInfo",
     "Execution",
     "ExecutionContext",
+    "ExecutionEntry",
     "ExecutionMode",
     "ExecutionStatus",
     "FunctionTool",
@@ -242,7 +273,15 @@ __all__ = [
     "HarnessError",
     "HarnessInternalError",
     "HarnessStatus",
+    "IdempotencyKeyError",
     "Ignored",
+    "Journal",
+    "JournalConflictError",
+    "JournalDamagedError",
+    "JournalError",
+    "JournalFullError",
+    "JournalKeyError",
+    "JournalWriteError",
     "Limits",
     "LogEntry",
     "Metrics",
@@ -253,9 +292,12 @@ __all__ = [
     "ProcessLimits",
     "ProcessSandbox",
     "ProgressEvent",
+    "ReplayDivergenceError",
     "ResourceContract",
     "ResourceReport",
     "ResultCache",
+    "ResumeConflictError",
+    "ResumeTokenError",
     "Retry",
     "ReturnValueTooLargeError",
     "RollbackReport",
