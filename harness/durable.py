@@ -7,10 +7,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import anyio
-from pydantic import JsonValue
 
 from harness.approvals.decision import Decision
 from harness.canonical import content_hash
@@ -19,28 +17,27 @@ from harness.errors import (
     ContractChangedError,
     IdempotencyKeyError,
     JournalConflictError,
-    JournalDamagedError,
     ResumeConflictError,
     ResumeTokenError,
     UsageError,
 )
+from harness.journal.contracts import ContractShelf
 from harness.journal.journal import Journal
 from harness.journal.machine import library_version
-from harness.journal.payloads import Contracts, RunStarted, Settlement
+from harness.journal.payloads import RunStarted, Settlement
 from harness.journal.replay import check_machine, replay
 from harness.journal.runs import (
     RunBook,
     RunRecord,
     another_token,
     is_expired,
-    keep_contracts,
     key_hash,
     owner,
     owner_is_gone,
     read_run,
     token_hash,
 )
-from harness.model import ApprovalRequest, Execution, ExecutionStatus, Outcome
+from harness.model import ApprovalRequest, ExecutionStatus, Outcome
 from harness.run import Mode, Run, Settings, find_blocks
 from harness.runtime.runtime import Runtime
 from harness.tools.registry import ToolRegistry
@@ -102,6 +99,7 @@ class Durable:
         self._settings = settings
         self._open = open_runtime
         self._flights: dict[str, _Flight] = {}
+        self._contracts = ContractShelf(journal)
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,9 +137,7 @@ class Durable:
             raise UsageError(f"An execution with the id {execution_id!r} is on record already; give each one its own.")
 
     async def _start(self, order: Order, settings: Settings) -> RunStarted:
-        contracts = _contracts(settings.registry)
-        digest = content_hash(contracts)
-        await keep_contracts(self._journal, digest, contracts)
+        digest = await self._contracts.keep(settings.registry)
         return RunStarted(
             text_json=json.dumps(order.text),
             text_sha256=_text_hash(order.text),
@@ -167,9 +163,11 @@ class Durable:
     @contextmanager
     def _flight(self, run: Run, run_id: str) -> Iterator[None]:
         flight = self._flights[run_id] = _Flight(run)
+        _FLYING.add(run_id)
         try:
             yield
         finally:
+            _FLYING.discard(run_id)
             del self._flights[run_id]
             flight.done.set()
 
@@ -183,11 +181,10 @@ class Durable:
                     "This idempotency key was used before, for another text. A key belongs to one text; use a new one.",
                     details={"outcome_id": run_id},
                 )
-            if record.finished is not None:
-                return Outcome.model_validate(record.finished.outcome)
-            if record.suspended is not None:
-                token = await another_token(self._journal, record)
-                return Outcome.model_validate({**record.suspended.outcome, "resume_token": token})
+            outcome = record.outcome()
+            if outcome is not None:
+                token = None if record.suspended is None else await another_token(self._journal, record)
+                return outcome.model_copy(update={"resume_token": token})
             flight = self._flights.get(run_id)
             if flight is not None:
                 await flight.done.wait()
@@ -229,7 +226,7 @@ class Durable:
         record = await self._read(run_id)
         if record.finished is not None or record.suspended is not None:
             raise _taken(record)
-        if run_id in self._flights or not (force or self._is_gone(record)):
+        if run_id in _FLYING or not (force or self._is_gone(record)):
             raise ResumeConflictError(
                 f"The process that runs {run_id} has not ended, or is one of another machine ({record.owner}). If you know "
                 "that it has, insist: force=True, --force.",
@@ -240,7 +237,7 @@ class Durable:
     def _is_gone(self, record: RunRecord) -> bool:
         """Whether nobody works on a run that has no end. This process knows what it works on itself."""
         who = record.owner
-        return record.run_id not in self._flights if who == owner() else owner_is_gone(who) is True
+        return record.run_id not in _FLYING if who == owner() else owner_is_gone(who) is True
 
     async def _go_on(self, record: RunRecord, decisions: Mapping[str, Decision]) -> Outcome:
         """Go on with a run that is suspended or was interrupted."""
@@ -280,7 +277,7 @@ class Durable:
 
     async def _bound_registry(self, started: RunStarted) -> ToolRegistry:
         """The tools that a run began with, as they are now. Raises `ContractChangedError`."""
-        recorded = await self.contracts(started)
+        recorded = await self._contracts.read(started.contracts)
         missing = [name for name in recorded if name not in self._settings.registry]
         if missing:
             raise ContractChangedError(
@@ -295,16 +292,6 @@ class Durable:
                 details={"changed": sorted(changed)},
             )
         return registry
-
-    async def contracts(self, started: RunStarted) -> dict[str, dict[str, JsonValue]]:
-        """The contracts that a run began with, by the name of the tool."""
-        events = await self._journal.read(f"contracts_{started.contracts}")
-        payload = events[0].payload if events else None
-        if not isinstance(payload, Contracts) or content_hash(list(payload.contracts)) != started.contracts:
-            raise JournalDamagedError(
-                "The contracts that this run began with are missing from the journal, or changed."
-            )
-        return {str(contract["name"]): contract for contract in payload.contracts}
 
     async def _settlements(self, record: RunRecord) -> dict[str, Decision]:
         """What requests have come to while the run was in no process."""
@@ -362,8 +349,8 @@ class Durable:
             replayed = {
                 item.execution_id: await replay(item, runtime, self._settings.redactor, force=force) for item in wanted
             }
-        if known.kind == "run" and record.finished is not None:
-            outcome = Outcome.model_validate(record.finished.outcome)
+        outcome = record.outcome()
+        if known.kind == "run" and outcome is not None:
             executions = tuple(replayed.get(execution.id, execution) for execution in outcome.executions)
             return outcome.model_copy(update={"executions": executions})
         context = ExecutionContext.model_validate(record.started.context)
@@ -415,9 +402,8 @@ class Durable:
 
     async def _expire(self, record: RunRecord) -> bool:
         """End a run that nobody resumed in time; False if somebody else did."""
-        suspended = record.suspended
-        assert suspended is not None  # noqa: S101 - asked by the callers
-        outcome = Outcome.model_validate(suspended.outcome)
+        outcome = record.outcome()
+        assert outcome is not None  # noqa: S101 - the callers have looked
         reason = "nobody resumed it in time (suspension_time)"
         executions = tuple(
             execution.model_copy(update={"status": ExecutionStatus.CANCELLED, "reason": reason})
@@ -430,16 +416,13 @@ class Durable:
             book = await RunBook.resume(self._journal, record, ())
         except JournalConflictError:
             return False
-        for execution in executions:
-            await self._end_execution(record, execution, book)
+        for item in record.executions.values():
+            if item.finished is None:
+                execution = next(each for each in executions if each.id == item.execution_id)
+                await book.recorder(item.execution_id, item, lambda _: None).end(execution)
+            book.note_ended(item.execution_id)
         await book.finish(ended, expired=True)
         return True
-
-    @staticmethod
-    async def _end_execution(record: RunRecord, execution: Execution, book: RunBook) -> None:
-        for item in record.executions.values():
-            if item.execution_id == execution.id and item.finished is None:
-                await book.recorder(execution.id, item, lambda _: None).end(execution)
 
     async def _read(self, run_id: str) -> RunRecord:
         record = await read_run(self._journal, run_id)
@@ -448,15 +431,13 @@ class Durable:
         return record
 
 
+_FLYING: set[str] = set()
+"""Runs under way in this process, of every harness."""
 _CALLER = ("conversation_id", "session_id", "user_id")
 
 
 def _text_hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _contracts(registry: ToolRegistry) -> list[dict[str, Any]]:
-    return [tool.describe() for tool in registry]
 
 
 def _settlement_stream(request_id: str) -> str:

@@ -6,7 +6,7 @@ import enum
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
 
 from harness.accounts import Artifact, Attempt, BudgetLine, BudgetReport, ResourceReport
 from harness.canonical import content_hash, to_canonical_json
@@ -168,6 +168,14 @@ class ExecutionMode(enum.Flag):
         return mode
 
 
+Mode = Annotated[
+    ExecutionMode,
+    BeforeValidator(lambda mode: ExecutionMode.parse(mode) if isinstance(mode, str) else mode),
+    PlainSerializer(str, return_type=str, when_used="json"),
+]
+"""In JSON by its name: ``TOP_LEVEL_AWAIT|RETURN``."""
+
+
 class BlockAttributes(Frozen):
     """The attributes an opening tag may have."""
 
@@ -189,7 +197,7 @@ class Script(Frozen):
     source: str
     sha256: str
     """Of ``source`` in UTF-8, in hexadecimal."""
-    mode: ExecutionMode
+    mode: Mode
     attributes: BlockAttributes
     span: Span
     """Of the whole block in its text."""

@@ -235,7 +235,9 @@ class Run:
         index, self._ran = self._ran, self._ran + 1
         settings, past = self._settings, self._past.get(index)
         if past is not None and past.finished is not None:
-            return Execution.model_validate(past.finished.execution)
+            if self._book is not None:
+                self._book.note_ended(past.execution_id)
+            return past.finished.execution
         execution_id = self._execution_id(index) if past is None else past.execution_id
         context = self._context.model_copy(update={"execution_id": execution_id})
         with settings.economy.telemetry.execution(context.execution_id, script.sha256) as ended:
@@ -281,7 +283,9 @@ class Run:
             if facade is not None:
                 facade.close()
         execution = assemble(script, execution_id, result, calls=facade, gate=gate, dry_run=self._mode == "dry-run")
-        return execution if recorder is None else await self._recorded(execution, recorder, facade)
+        if recorder is None or self._book is None:
+            return execution
+        return await self._recorded(execution, recorder, self._book, facade)
 
     def _job(self, script: Script, context: ExecutionContext, index: int) -> Job:
         return Job(
@@ -293,7 +297,9 @@ class Run:
             trust_domain=self._domain,
         )
 
-    async def _recorded(self, execution: Execution, recorder: Recorder, facade: CallFacade | None) -> Execution:
+    async def _recorded(
+        self, execution: Execution, recorder: Recorder, book: RunBook, facade: CallFacade | None
+    ) -> Execution:
         """The execution, once the journal has its end or knows what it waits for."""
         try:
             if execution.status is ExecutionStatus.SUSPENDED and facade is not None:
@@ -301,6 +307,7 @@ class Run:
                 await recorder.suspend(facade.pending(), execution.metrics.wall_ms / 1000)
             else:
                 await recorder.end(execution)
+                book.note_ended(execution.id)
         except JournalError as error:
             return execution.model_copy(update={"diagnostics": (*execution.diagnostics, _incomplete(error))})
         return execution

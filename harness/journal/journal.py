@@ -82,15 +82,15 @@ class Journal:
         """Whether what is on record outlives this process."""
         return self.store.durable
 
-    def begin(self, stream: str, *, patient: bool = False) -> EventLog:
-        """A log for a stream that has no event yet. A ``patient`` one may wait, in a store that forgets everything with
-        this process, until somebody reads: nothing is safer there for being written early.
+    def begin(self, stream: str, *, run: str = "", patient: bool = False) -> EventLog:
+        """A log for a stream that has no event yet, and belongs to a run. A ``patient`` one may wait, in a store that
+        forgets everything with this process, until somebody reads: nothing is safer there for being written early.
         """
-        return EventLog(self, stream, None, patient=patient and not self.durable)
+        return EventLog(self, stream, None, run=run, patient=patient and not self.durable)
 
-    def go_on(self, last: Event, *, patient: bool = False) -> EventLog:
+    def go_on(self, last: Event, *, run: str = "", patient: bool = False) -> EventLog:
         """A log that continues behind an event that was read."""
-        return EventLog(self, last.stream, last, patient=patient and not self.durable)
+        return EventLog(self, last.stream, last, run=run, patient=patient and not self.durable)
 
     def event(self, stream: str, previous: Event | None, payload: Payload) -> Event:
         """The event that follows ``previous``. Raises `JournalFullError` for values that are too large."""
@@ -141,7 +141,7 @@ class Journal:
 
     async def events(self, stream: str) -> list[Event]:
         """Every event of a stream as it was written."""
-        self.write_out()
+        self.write_out(stream)
         return await _call(self.store, lambda: self.store.read(stream))
 
     async def streams(self, kind: str | None = None) -> list[StoredStream]:
@@ -183,24 +183,28 @@ class Journal:
         """Take note of a log whose events are written once somebody reads."""
         self._unwritten[log.stream] = log
 
-    def write_out(self) -> None:
-        """Write what was put off."""
-        unwritten, self._unwritten = self._unwritten, {}
-        for log in unwritten.values():
-            log.write_out()
+    def write_out(self, stream: str | None = None) -> None:
+        """Write what was put off, of one stream or of all."""
+        for name in list(self._unwritten) if stream is None else [stream]:
+            log = self._unwritten.pop(name, None)
+            if log is not None:
+                log.write_out()
 
     @property
     def forgetful(self) -> bool:
         """Whether it does not keep everything anyway."""
         return self._keep_runs is not None
 
-    async def forget(self, run: str) -> None:
+    async def forget(self, some_id: str) -> None:
         """Delete a run and its executions, given the id of any of them."""
-        streams = await self.streams()
-        wanted = next((known.run or known.stream for known in streams if known.stream == run), run)
-        for known in streams:
-            if wanted in (known.stream, known.run):
-                await _call(self.store, partial(self.store.delete, known.stream))
+        known = await _call(self.store, self.store.streams)
+        runs = {each.stream: each.run or each.stream for each in known}
+        runs.update((log.stream, log.run or log.stream) for log in self._unwritten.values())
+        run = runs.get(some_id, some_id)
+        for stream, of in runs.items():
+            if of == run:
+                self._unwritten.pop(stream, None)
+                await _call(self.store, partial(self.store.delete, stream))
 
     async def retire(self, run: str, weight: int) -> None:
         """A run of about ``weight`` bytes has ended. The oldest of these are forgotten, if not all are kept."""
@@ -223,8 +227,11 @@ class Journal:
 class EventLog:
     """Writes the events of one stream, for as many tasks as have something to say. One writer for each stream."""
 
-    def __init__(self, journal: Journal, stream: str, last: Event | None, *, patient: bool = False) -> None:
+    def __init__(
+        self, journal: Journal, stream: str, last: Event | None, *, run: str = "", patient: bool = False
+    ) -> None:
         self._journal = journal
+        self.run = run
         self._patient = patient
         self.stream = stream
         self._last = last
@@ -252,7 +259,7 @@ class EventLog:
         self.weight += sum(payload.weight for payload in payloads)
         self._asked += len(payloads)
         mine = self._asked
-        if self._patient and self._failure is None and self._last is not None:
+        if self._patient and self._failure is None:
             self._journal.defer(self)
             return
         with anyio.CancelScope(shield=True):

@@ -7,11 +7,12 @@ tools and the people asked. A journal keeps the private part in plain text, encr
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
-from harness.model import ApprovalRequest, CallRecord, LogEntry, ProgressEvent
+from harness.limits import Limits
+from harness.model import ApprovalRequest, CallRecord, Execution, LogEntry, Outcome, ProgressEvent, Script
 
 __all__ = [
     "PAYLOADS",
@@ -70,12 +71,12 @@ class Started(Payload):
     """Executions of one text have it in common."""
     index: int
     """Place among the executions of that text, from 0."""
-    script: dict[str, Any]
-    """As the parser left it: source, mode, spans, diagnostics."""
+    script: Script
+    """As the parser left it."""
     script_sha256: Sha256
     dry_run: bool
     seed: tuple[int, int, int, int]
-    limits: dict[str, JsonValue]
+    limits: Limits
     context: dict[str, JsonValue]
     """What the script sees as ``context``."""
     tools: tuple[str, ...]
@@ -183,10 +184,8 @@ class Finished(Payload):
     private = frozenset({"execution"})
 
     status: str
-    execution_hash: Sha256
-    """Of the execution without ids, times and metrics."""
-    execution: dict[str, Any]
-    """The execution as the outcome has it."""
+    execution: Execution
+    """As the outcome has it."""
     answers: int
     """Frames that the worker answered."""
     reproducible: bool
@@ -269,7 +268,10 @@ class RunSuspended(Payload):
     """Hash of the token, so that the journal does not give it away."""
     expires_at: float
     execution_id: str
-    outcome: dict[str, Any]
+    outcome: Outcome
+    """Without the executions that have ended: those are on record themselves."""
+    executions: tuple[str, ...]
+    """Ids of all of them, in order."""
 
 
 class RunResumed(Payload):
@@ -289,9 +291,10 @@ class RunFinished(Payload):
     private = frozenset({"outcome"})
 
     status: Literal["finished", "expired"]
-    outcome_hash: Sha256
-    """``Outcome.content_hash()``."""
-    outcome: dict[str, Any]
+    outcome: Outcome
+    """Without the executions that are on record themselves."""
+    executions: tuple[str, ...]
+    """Ids of all of them, in order."""
 
 
 class Contracts(Payload):

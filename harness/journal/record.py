@@ -21,7 +21,7 @@ from harness.journal.payloads import (
     Suspended,
 )
 from harness.limits import Limits
-from harness.model import ApprovalRequest, ExecutionMode, Script
+from harness.model import ApprovalRequest
 from harness.runtime.job import Job
 from harness.runtime.past import Frame, Past
 from harness.tools.calls import Settled, ToolCall
@@ -93,13 +93,7 @@ class Record:
     @property
     def limits(self) -> Limits:
         """Those it runs under."""
-        return Limits.model_validate(self.started.limits)
-
-    def script(self) -> Script:
-        """The script as it was parsed."""
-        data = dict(self.started.script)
-        data["mode"] = ExecutionMode.parse(str(data["mode"]))
-        return Script.model_validate(data)
+        return self.started.limits
 
     def past(self, *, answers: int | None = None) -> Past:
         """The frames it was given; ``answers`` as in `Past`."""
@@ -116,7 +110,7 @@ class Record:
         """What it started from, and what it was given since."""
         started = self.started
         return Job(
-            script=self.script(),
+            script=started.script,
             tools=started.tools,
             context=dict(started.context),
             seed=started.seed,

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 
 from harness.approvals.decision import Decision
-from harness.canonical import content_hash
 from harness.errors import HarnessError, JournalError, JournalWriteError
 from harness.journal.journal import EventLog
 from harness.journal.machine import machine
@@ -27,7 +26,6 @@ from harness.journal.payloads import (
 from harness.model import ApprovalNote, ApprovalRequest, Execution, ExecutionStatus, LogEntry
 from harness.runtime.job import Job
 from harness.runtime.past import Frame
-from harness.stable import stable_execution
 from harness.tools.calls import Settled, ToolCall
 
 __all__ = ["Recorder", "reproducible"]
@@ -70,11 +68,11 @@ class Recorder:
             Started(
                 outcome_id=outcome_id,
                 index=index,
-                script={**job.script.model_dump(mode="json", exclude={"mode"}), "mode": str(job.script.mode)},
+                script=job.script,
                 script_sha256=job.script.sha256,
                 dry_run=dry_run,
                 seed=job.seed,
-                limits=job.limits.model_dump(mode="json"),
+                limits=job.limits,
                 context=job.context,
                 tools=job.tools,
                 machine=machine(),
@@ -94,8 +92,8 @@ class Recorder:
         self._log.note(Logged(lines=tuple(lines)))
 
     async def issued(self, call: ToolCall) -> None:
-        """See `harness.tools.observer.CallObserver`."""
-        await self._write(
+        """See `harness.tools.observer.CallObserver`. It goes along with what is done about the call."""
+        self._log.note(
             CallIssued(call=call.id, tool=call.tool, arguments_json=call.arguments_json, line=call.line),
         )
 
@@ -155,12 +153,10 @@ class Recorder:
 
     async def end(self, execution: Execution) -> None:
         """The execution is over, and nobody has heard of it yet."""
-        data = execution.model_dump(mode="json")
         await self._log.write(
             Finished(
                 status=execution.status,
-                execution_hash=content_hash(stable_execution(data)),
-                execution=data,
+                execution=execution,
                 answers=execution.metrics.frames,
                 reproducible=reproducible(execution),
             )

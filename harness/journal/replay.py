@@ -62,7 +62,7 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
         )
     if not force:
         check_machine(record.started.machine)
-    recorded = Execution.model_validate(finished.execution)
+    recorded = finished.execution
     if not record.frames or finished.answers == 0:
         # It ended before it said anything.
         return recorded
@@ -134,7 +134,7 @@ class RecordedCalls(Calls):
     def __init__(self, record: Record) -> None:
         self._record = record
         self._seen: set[int] = set()
-        self._listed = () if record.finished is None else record.finished.execution["calls"]
+        self._listed = () if record.finished is None else record.finished.execution.calls
         self.approving = 0
         self.progress = _Reports(tuple(event for settled in record.settled.values() for event in settled.progress))
 
@@ -151,15 +151,14 @@ class RecordedCalls(Calls):
     @property
     def unrecorded(self) -> int:
         """Calls that were refused and are not listed in the outcome."""
-        return len(self._record.settled) - len(self._listed)
+        return max(len({*self._record.issued, *self._record.settled}) - len(self._listed), 0)
 
     def admit(self, call: ToolCall) -> None:
         """Compare a call with the one on record."""
         self._seen.add(call.id)
-        issued, settled = self._record.issued.get(call.id), self._record.settled.get(call.id)
-        if settled is None:
-            then = f"call {call.id} was not made" if issued is None else f"call {call.id} was never settled"
-            raise diverged(then, f"the script calls tools.{call.tool}", call=call.id)
+        issued = self._record.issued.get(call.id)
+        if issued is None and call.id not in self._record.settled:
+            raise diverged(f"call {call.id} was not made", f"the script calls tools.{call.tool}", call=call.id)
         if issued is not None:
             recorded, now = _issued_text(issued), call_text(call)
             if recorded != now:
@@ -167,13 +166,19 @@ class RecordedCalls(Calls):
 
     async def call(self, call: ToolCall) -> Settled:
         """How it ended."""
-        return settled_of(self._record.settled[call.id])
+        return self._settled(call)
 
     async def refuse(self, call: ToolCall, error: HarnessError) -> Settled:
         """As it was refused then."""
         del error
         self.admit(call)
-        return settled_of(self._record.settled[call.id])
+        return self._settled(call)
+
+    def _settled(self, call: ToolCall) -> Settled:
+        settled = self._record.settled.get(call.id)
+        if settled is None:
+            raise diverged(f"call {call.id} was never settled", "the script goes on", call=call.id)
+        return settled_of(settled)
 
     def cancel(self, call_id: int, reason: str) -> None:
         """Nothing is under way."""
@@ -190,8 +195,7 @@ class RecordedCalls(Calls):
 
     def records(self) -> tuple[CallRecord, ...]:
         """How every call ended, by ``seq``, as the outcome lists them."""
-        listed = {record["seq"] for record in self._listed}
-        return tuple(item.record for call, item in sorted(self._record.settled.items()) if call in listed)
+        return tuple(self._listed)
 
     def needed_approval(self, call_id: int) -> bool:
         """Whether somebody was asked about a call."""
@@ -201,7 +205,7 @@ class RecordedCalls(Calls):
     def budget_report(self) -> BudgetReport | None:
         """How the budgets stood at the end."""
         finished = self._record.finished
-        return None if finished is None else Execution.model_validate(finished.execution).budget
+        return None if finished is None else finished.execution.budget
 
     def budget_text(self) -> str:
         """Not asked: every frame on record says it."""

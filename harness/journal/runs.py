@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from harness.errors import HarnessError, JournalConflictError, JournalDamagedError
+from harness.errors import HarnessError, JournalDamagedError
 from harness.journal.journal import EventLog, Journal, Recorded
-from harness.journal.payloads import Contracts, RunFinished, RunResumed, RunStarted, RunSuspended
+from harness.journal.payloads import RunFinished, RunResumed, RunStarted, RunSuspended
 from harness.journal.record import Record, payloads_of
 from harness.journal.recorder import Recorder
 from harness.model import Outcome
@@ -27,7 +27,6 @@ __all__ = [
     "RunRecord",
     "another_token",
     "is_expired",
-    "keep_contracts",
     "key_hash",
     "owner",
     "owner_is_gone",
@@ -115,6 +114,17 @@ class RunRecord:
         last = self.events[-1].payload
         return last if isinstance(last, RunFinished) else None
 
+    def outcome(self) -> Outcome | None:
+        """What became of it; None if it has neither come to an end nor been suspended."""
+        last = self.events[-1].payload
+        if not isinstance(last, (RunFinished, RunSuspended)):
+            return None
+        known = {execution.id: execution for execution in last.outcome.executions}
+        for record in self.executions.values():
+            if record.finished is not None:
+                known[record.execution_id] = record.finished.execution
+        return last.outcome.model_copy(update={"executions": tuple(known[name] for name in last.executions)})
+
     @property
     def suspended(self) -> RunSuspended | None:
         """How it was suspended, if it is."""
@@ -150,18 +160,6 @@ async def read_run(journal: Journal, run_id: str) -> RunRecord | None:
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def keep_contracts(journal: Journal, digest: str, contracts: Sequence[dict[str, JsonValue]]) -> None:
-    """Put the contracts of tools on record under their hash, if they are not yet."""
-    stream = f"contracts_{digest}"
-    if await journal.events(stream):
-        return
-    try:
-        await journal.begin(stream).write(Contracts(contracts=tuple(contracts)))
-    except JournalConflictError:
-        # Another run has done it meanwhile.
-        return
-
-
 class RunBook:
     """Puts one run on record."""
 
@@ -169,12 +167,14 @@ class RunBook:
         self._journal = journal
         self._log = log
         self._logs = [log]
+        self._ended: set[str] = set()
         self.run_id = run_id
 
     @classmethod
     async def begin(cls, journal: Journal, run_id: str, started: RunStarted) -> RunBook:
         """A run that starts. Raises `JournalConflictError` if its idempotency key was used before."""
-        log = journal.begin(run_id)
+        # Of those who use one key at the same time, one must be first.
+        log = journal.begin(run_id, run=run_id, patient=started.key is None)
         await log.write(started)
         return cls(journal, log, run_id)
 
@@ -191,19 +191,27 @@ class RunBook:
         """What puts one of its executions on record; ``record`` is what there is of it already."""
         journal = self._journal
         log = (
-            journal.begin(execution_id, patient=True)
+            journal.begin(execution_id, run=self.run_id, patient=True)
             if record is None
-            else journal.go_on(record.events[-1].event, patient=True)
+            else journal.go_on(record.events[-1].event, run=self.run_id, patient=True)
         )
         self._logs.append(log)
         return Recorder(log, on_failure)
 
+    def note_ended(self, execution_id: str) -> None:
+        """One of its executions is on record with its end, so that it need not be there twice."""
+        self._ended.add(execution_id)
+
     async def suspend(self, outcome: Outcome, execution_id: str, expires_at: float) -> str:
         """The run waits from now on; the token to go on with it."""
         token = f"rsm_{secrets.token_urlsafe(32)}"
-        data: dict[str, Any] = outcome.model_copy(update={"resume_token": None}).to_dict()
         await self._log.write(
-            RunSuspended(token=token_hash(token), expires_at=expires_at, execution_id=execution_id, outcome=data)
+            RunSuspended(
+                token=token_hash(token),
+                expires_at=expires_at,
+                execution_id=execution_id,
+                **self._without_recorded(outcome),
+            )
         )
         return token
 
@@ -212,11 +220,17 @@ class RunBook:
         await self._log.write(
             RunFinished(
                 status="expired" if expired else "finished",
-                outcome_hash=outcome.content_hash(),
-                outcome=outcome.to_dict(),
+                **self._without_recorded(outcome),
             )
         )
         await self._journal.retire(self.run_id, sum(log.weight for log in self._logs))
+
+    def _without_recorded(self, outcome: Outcome) -> dict[str, Any]:
+        rest = tuple(execution for execution in outcome.executions if execution.id not in self._ended)
+        return {
+            "outcome": outcome.model_copy(update={"executions": rest, "resume_token": None}),
+            "executions": tuple(execution.id for execution in outcome.executions),
+        }
 
 
 async def another_token(journal: Journal, record: RunRecord) -> str:

@@ -298,6 +298,10 @@ class Driver:
     async def _take_call(self, issued: CallIssued, ending: Ending, group: TaskGroup, *, alone: bool) -> None:
         call = ToolCall(id=issued.id, tool=issued.tool, arguments_json=issued.args or "[]", line=issued.line)
         refusal = _refusal(issued, over=ending.state == "error")
+        if self.result.frames == self._past.answers:
+            # The last that is replayed: what comes of the call is on record, or is nothing.
+            self._calls.admit(call)
+            return
         if refusal is not None:
             self._agenda.arrived(await self._calls.refuse(call, refusal))
             return

@@ -18,6 +18,7 @@ from harness.context import ExecutionContext
 from harness.errors import (
     HarnessError,
     HarnessInternalError,
+    JournalError,
     ToolBudgetExceededError,
     ToolExecutionError,
     ToolTimeoutError,
@@ -235,7 +236,7 @@ class CallFacade:
         except Exception as raised:  # noqa: BLE001 - a defect of ours must settle the call too, not hang the script
             error = _defect(entry.call, raised)
         except BaseException:
-            await self._abandon(entry)
+            self._abandon(entry)
             raise
         finally:
             self._carrier.give_back(entry, value)
@@ -485,6 +486,9 @@ class CallFacade:
             return settled
         try:
             await self._observer.settled(settled)
+        except JournalError:
+            # The execution ends over it, and its outcome says what became of the call.
+            return settled
         except Exception as raised:  # noqa: BLE001 - as in call
             defect = _defect(entry.call, raised)
             record = entry.record(CallStatus.ERROR, defect, self._redactor)
@@ -500,16 +504,15 @@ class CallFacade:
             return self._redactor.secrets(error.message)
         return None
 
-    async def _abandon(self, entry: Entry) -> None:
-        """Records how a call stands whose task is being cancelled. One that is parked stays open."""
+    def _abandon(self, entry: Entry) -> None:
+        """Notes how a call stands whose task is being cancelled, since its execution ends or leaves this process.
+
+        Nobody is told that it has settled: it has not, and whoever goes on with its execution must find it open.
+        """
         if self._suspended:
             self._open.pop(entry.call.id, None)
-            return
-        record = entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor)
-        self._keep(entry, record, None)
-        if self._observer is not None:
-            with anyio.CancelScope(shield=True):
-                await self._observer.settled(Settled(call_id=entry.call.id, record=record, error=record.error))
+        else:
+            self._keep(entry, entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor), None)
 
     def _keep(self, entry: Entry, record: CallRecord, value: str | None) -> None:
         if not self._dry_run:
