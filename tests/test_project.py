@@ -65,7 +65,7 @@ def test_requirements_and_tests_name_each_other():
 
 @pytest.mark.requirement("PRJ-001")
 def test_the_index_of_the_specifications_is_complete():
-    listed = set(re.findall(r"^\| \[(\w+\.md)\]", (ROOT / "specs" / "README.md").read_text(), re.MULTILINE))
+    listed = set(re.findall(r"^\| \[([\w-]+\.md)\]", (ROOT / "specs" / "README.md").read_text(), re.MULTILINE))
     assert listed == {path.name for path in (ROOT / "specs").glob("*.md")} - {"README.md"}
 
 

@@ -79,7 +79,8 @@ class FakeTool(Tool):
         if callable(result) and not isinstance(result, type):
             result = result(arguments)
         if isinstance(result, BaseException):
-            raise result
+            # Raised again and again, one exception would gather the traceback of every time.
+            raise result.with_traceback(None)
         return result
 
     def validate_result(self, value: Any, *, max_depth: int = 200) -> JsonValue:

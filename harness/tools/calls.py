@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from harness.canonical import Canonical
 from harness.errors import ErrorInfo, HarnessError, SerializationError
 from harness.model import ApprovalRequest, CallRecord
+from harness.plain import unique_members
 
 __all__ = ["CallObserver", "Settled", "ToolCall"]
 
@@ -32,7 +33,7 @@ class ToolCall(Canonical):
         Raises `SerializationError` for arguments that are no JSON.
         """
         try:
-            arguments = json.loads(self.arguments_json)
+            arguments = json.loads(self.arguments_json, object_pairs_hook=unique_members)
         except (ValueError, RecursionError) as error:
             raise SerializationError(
                 f"the arguments of the call {self.id} are no JSON that can be read: {error}",
