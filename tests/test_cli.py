@@ -536,8 +536,8 @@ def test_version(cli):
 
 @pytest.mark.requirement("CLI-012")
 def test_a_schema_with_an_integer_that_no_double_is_is_listed_as_json(cli, tmp_path):
-    source = "from typing import Annotated\nfrom pydantic import Field\n"
-    source += "def big(n: Annotated[int, Field(le=2**63 - 1)]): ...\n"
+    source = "from typing import Annotated\nfrom pydantic import Field\nfrom harness import tool\n"
+    source += "@tool\ndef big(n: Annotated[int, Field(le=2**63 - 1)]): ...\n"
     (tmp_path / "big.py").write_text(source)
     (described,) = cli("tools", "--tools", tmp_path / "big.py", "--format", "json").json
     assert float(described["parameters"]["properties"]["n"]["maximum"]) == float(2**63)
