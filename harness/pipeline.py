@@ -17,7 +17,7 @@ from harness.approvals.decision import Approver
 from harness.context import ExecutionContext, merge_limits
 from harness.declarations.prompt import DEFAULT_CHARACTERS, prompt_section
 from harness.errors import UsageError
-from harness.given import check_hardening, given_context, given_mode, given_registry, given_text
+from harness.given import check_hardening, given_clock, given_context, given_mode, given_registry, given_text
 from harness.inspection import inspect_text
 from harness.limits import Limits
 from harness.model import Diagnostic, Outcome
@@ -91,6 +91,9 @@ class Harness:
         A `ResultCache` for the results of deterministic tools; by default one of 1,000 entries and 16 MiB.
     telemetry
         A `Telemetry`; by default it exports spans and metrics if the process has imported OpenTelemetry.
+    clock
+        For tests: a function that returns seconds since the epoch, in place of the system's time. Scripts see it as
+        ``Date``. No limit is measured by it.
 
     Raises `UsageError` for arguments that cannot be used.
     """
@@ -114,6 +117,7 @@ class Harness:
         on_rate_limit: OnRateLimit = "error",
         cache: ResultCache | None = None,
         telemetry: Telemetry | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if isolation not in ("process", "shared", "thread"):
             raise UsageError(f"isolation is 'process', 'shared' or 'thread', not {isolation!r}.")
@@ -153,6 +157,7 @@ class Harness:
             accept_fenced=accept_fenced,
             skip_thinking=skip_thinking,
             economy=self._economy,
+            clock=given_clock(clock),
         )
         self._runtime: Runtime | None = None
         self._portal: Portal | None = None

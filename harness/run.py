@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 import struct
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -58,6 +59,8 @@ class Settings:
     accept_fenced: bool
     skip_thinking: bool
     economy: Economy
+    clock: Callable[[], float] | None = None
+    """In place of the system's time: seconds since the epoch."""
 
 
 def find_blocks(text: str, settings: Settings, limits: Limits) -> tuple[list[Segment], list[Diagnostic]]:
@@ -203,6 +206,7 @@ class Run:
                 redactor=settings.redactor,
                 on_change=on_change,
                 economy=settings.economy,
+                date=settings.clock or time.time,
             )
             facades.append(facade)
             return facade
@@ -214,6 +218,7 @@ class Run:
             seed=_seed(settings.seed, index),
             limits=context.limits,
             trust_domain=self._domain,
+            date=settings.clock,
         )
         gate = ProgressGate(context.limits, settings.redactor)
         try:

@@ -31,6 +31,8 @@ class Agenda:
         self._max_pending = max_pending
         self._frame_bytes = frame_bytes
         self._timers = Timers()
+        self._dates: dict[int, int] = {}
+        """What ``Date.now()`` says at least once a timer has fired."""
         self._arrivals: list[tuple[int, dict[str, Any]]] = []
         self._news = anyio.Event()
         self._last_call = 0
@@ -90,7 +92,9 @@ class Agenda:
                 raise WorkerGoneError(f"the worker set timer {timer.id} twice", violation=True)
             self._last_timer = timer.id
             self._timers.add(timer.id, now + timer.ms)
+            self._dates[timer.id] = self._clock.shown_ms(now) + timer.ms
         for timer_id in said.cleared:
+            self._dates.pop(timer_id, None)
             if not self._timers.discard(timer_id) and timer_id not in self._delivered_timers:
                 raise WorkerGoneError(f"the worker cleared timer {timer_id}, which is not set", violation=True)
         if len(self._timers) > self._max_pending:
@@ -127,6 +131,7 @@ class Agenda:
 
     def _frame(self, now: int) -> bytes:
         due = [(at, {"timer": timer}) for at, timer in self._timers.take_due(now)]
+        shown = self._clock.shown_ms(now, max((self._dates.pop(item["timer"], 0) for _, item in due), default=0))
         arrivals = sorted([*due, *self._arrivals], key=lambda arrival: arrival[0])
         self._arrivals = []
         self._delivered_calls.clear()
@@ -148,7 +153,7 @@ class Agenda:
             else:
                 self._delivered_timers.add(item["timer"])
             texts.append(text)
-        return f'{{"now":{now},"budget":{self._budget()},"items":[{",".join(texts)}]}}'.encode()
+        return f'{{"now":{shown},"budget":{self._budget()},"items":[{",".join(texts)}]}}'.encode()
 
     def _put_back(self, arrivals: list[tuple[int, dict[str, Any]]]) -> None:
         """What does not fit comes with the next frame."""

@@ -123,7 +123,7 @@ class Driver:
 
     async def _with_worker(self, worker: Worker, pool: WorkerPool, group: TaskGroup) -> None:
         limits = self._limits
-        self._clock = ExecutionClock(limits.wall_time - self._spent, self._scope)
+        self._clock = ExecutionClock(limits.wall_time - self._spent, self._scope, date=self._job.date)
         self._agenda = Agenda(
             self._clock,
             max_pending=limits.max_pending_calls,

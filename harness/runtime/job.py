@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -89,6 +90,8 @@ class Job:
     seed: tuple[int, int, int, int]
     limits: Limits
     trust_domain: str | None = None
+    date: Callable[[], float] | None = None
+    """What the script's ``Date`` shows, in seconds since the epoch; None for the system's time."""
 
     def start_frame(self, now_ms: int, source_map: SourceMap, budget: str = "null") -> bytes:
         """The body of the START frame. ``budget`` is what is left of everything that calls use, as JSON."""

@@ -65,8 +65,10 @@ class CallFacade:
         economy: Economy | None = None,
         budget: CallBudget | None = None,
         idempotency_key: str | None = None,
+        date: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
+        self._date = date
         self._context = context
         self._limits = context.limits
         self._approvals = approvals or ApprovalBridge()
@@ -267,7 +269,7 @@ class CallFacade:
             arguments=self._redactor.arguments(dict(entry.arguments)),
             arguments_hash=content_hash(entry.arguments),
             reason=f"tools.{tool.name} is declared with approval=True",
-            expires_at=time.time() + self._limits.approval_timeout,
+            expires_at=self._date() + self._limits.approval_timeout,
         )
         self._set_approving(approving=True)
         try:
