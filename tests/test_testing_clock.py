@@ -25,12 +25,12 @@ async def test_the_date_stands_still_and_moves_when_it_is_moved():
     tools = FakeTools({"wait": lambda arguments: clock.advance(arguments["s"])})
     script = """
         const seen = [Date.now()];
-        for (const s of [0, 1.5, 0, 3600]) { await tools.wait({ s }); seen.push(Date.now() - seen[0]) }
+        for (const s of [0, 1.5, 0, 0.1, 3600]) { await tools.wait({ s }); seen.push(Date.now() - seen[0]) }
         return [seen, new Date().toISOString()];
     """
     async with Harness(tools, clock=clock) as harness:
         outcome = await harness.run(f"<tool-calls>{script}</tool-calls>")
-    assert outcome.executions[0].value == [[NOON_MS, 0, 1500, 1500, 3601500], "2026-05-01T13:00:01.623Z"]
+    assert outcome.executions[0].value == [[NOON_MS, 0, 1500, 1500, 1600, 3601600], "2026-05-01T13:00:01.723Z"]
 
 
 @pytest.mark.requirement("TST-004")

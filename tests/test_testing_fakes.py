@@ -45,7 +45,7 @@ async def test_results_in_turn():
 @pytest.mark.requirement("TST-001")
 async def test_a_result_that_takes_its_time_comes_after_one_that_does_not():
     gate = anyio.Event()
-    tools = FakeTools({"slow": FakeResult("slow", delay=0.001, hold=gate), "quick": "quick"})
+    tools = FakeTools({"slow": FakeResult("slow", hold=gate), "quick": "quick"})
     came: list[object] = []
 
     async def call(name: str) -> None:
