@@ -1,5 +1,5 @@
 # Every target sets itself up: a virtual environment in .venv, rebuilt when pyproject.toml changes or it stops working.
-#   make demo | test | lint | types | bench | fuzz | test262 | walls | check | check-all | clean | distclean
+#   make demo | test | lint | types | bench | bench-canonical | fuzz | test262 | walls | check | check-all | clean | distclean
 # PYTHON=python3.12 chooses the interpreter, ARGS="-k detector" is handed to pytest.
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo works),wor
 $(shell rm -f $(READY) $(READY_BENCH) $(READY_FUZZ))
 endif
 
-.PHONY: help demo test slow lint types bench fuzz test262 walls check check-all format clean distclean
+.PHONY: help demo test slow lint types bench bench-canonical fuzz test262 walls check check-all format clean distclean
 
 help:
 	@echo "make demo       run a sample transcript and show what became of it"
@@ -37,6 +37,7 @@ help:
 	@echo "make check      lint, types and test"
 	@echo "make check-all  check, the slow tests and the demo"
 	@echo "make bench      timings beside those of pydantic-monty"
+	@echo "make bench-canonical  canonical JSON beside the libraries that write it"
 	@echo "make fuzz       search for inputs that break a promise, FUZZ_SECONDS=60 for each target"
 	@echo "make test262    what the hardening costs ordinary JavaScript (ARGS=\"--path DIR\": a copy of test262)"
 	@echo "make walls      what each layer of the lockdown costs, and how far a script gets past its limits"
@@ -93,6 +94,9 @@ types: $(READY)
 
 bench: $(READY_BENCH)
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-canonical: $(READY_BENCH)
+	@$(BIN)/python benchmarks/canonical.py $(ARGS)
 
 # Every target runs, whatever the ones before it found.
 fuzz: $(READY_FUZZ)

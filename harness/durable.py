@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -210,7 +211,7 @@ class Durable:
         record = await self._read(run_id)
         if record.suspended is None or token_hash(token) not in record.tokens():
             raise _taken(record)
-        if is_expired(record.suspended):
+        if is_expired(record.suspended, self._now()):
             await self._expire(record)
             raise ResumeTokenError(
                 "This resume token has expired, and its execution was ended (Limits.suspension_time says how long one can "
@@ -396,7 +397,7 @@ class Durable:
         for known in await self._journal.streams("run"):
             if known.status == "suspended":
                 record = await self._read(known.stream)
-                if record.suspended is not None and is_expired(record.suspended):
+                if record.suspended is not None and is_expired(record.suspended, self._now()):
                     swept += await self._expire(record)
         return swept
 
@@ -423,6 +424,9 @@ class Durable:
             book.note_ended(item.execution_id)
         await book.finish(ended, expired=True)
         return True
+
+    def _now(self) -> float:
+        return (self._settings.clock or time.time)()
 
     async def _read(self, run_id: str) -> RunRecord:
         record = await read_run(self._journal, run_id)

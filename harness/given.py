@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -20,6 +20,7 @@ from harness.tools.registry import Tool, ToolRegistry
 
 __all__ = [
     "check_hardening",
+    "given_clock",
     "given_context",
     "given_decisions",
     "given_journal",
@@ -32,6 +33,8 @@ __all__ = [
 
 _KEPT_RUNS = 100
 _KEPT_BYTES = 64 * MIB
+_LAST_DATE_S = 8.64e12
+"""The last moment that a ``Date`` can show."""
 
 
 def given_registry(tools: object) -> ToolRegistry:
@@ -68,6 +71,19 @@ def check_hardening(hardening: object, isolation: Isolation) -> None:
             "hardening='required' needs processes, from which something can be taken away: use isolation='process' or "
             "'shared'."
         )
+
+
+def given_clock(clock: object) -> Callable[[], float] | None:
+    """What tells the time: it is read once, to see that it does."""
+    if clock is None:
+        return None
+    now = clock() if callable(clock) else None
+    if isinstance(now, bool) or not isinstance(now, (int, float)) or not 0 <= now <= _LAST_DATE_S:
+        raise UsageError(
+            f"clock is a function that returns seconds since the epoch, as time.time does; {clock!r} "
+            + (f"returned {now!r}." if callable(clock) else "is none.")
+        )
+    return cast("Callable[[], float]", clock)
 
 
 def given_context(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import enum
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
 
 from harness.accounts import Artifact, Attempt, BudgetLine, BudgetReport, ResourceReport
-from harness.canonical import content_hash, to_canonical_json
+from harness.canonical import Canonical, to_canonical_json
 from harness.errors import ErrorInfo
+from harness.segments import Block, Frozen, Ignored, Segment, Span, Text, Unclosed
 from harness.serializer import results_text
-from harness.stable import stable_form
+from harness.stable import stable_call, stable_execution, stable_form
 
 __all__ = [
     "ApprovalNote",
@@ -48,75 +48,6 @@ __all__ = [
 ]
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-Prose = Annotated[str, PlainSerializer(lambda text: _SURROGATE.sub("\ufffd", text), return_type=str, when_used="json")]
-"""Text as it came. Half a surrogate pair, which UTF-8 cannot carry, becomes U+FFFD in JSON, and only there."""
-
-
-class Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Span(Frozen):
-    """A stretch of a text: offsets in characters (code points) from 0, end exclusive; lines and columns from 1."""
-
-    start: int
-    end: int
-    line: int
-    column: int
-    end_line: int
-    end_column: int
-
-
-# ── what the detector finds ──────────────────────────────────────────────────────────────────────────────────────
-
-
-class Text(Frozen):
-    """Prose."""
-
-    kind: Literal["text"] = "text"
-    text: Prose
-    span: Span
-
-
-class Ignored(Frozen):
-    """A stretch that holds a tag which does not count, and why it does not."""
-
-    kind: Literal["ignored"] = "ignored"
-    text: Prose
-    span: Span
-    reason: Literal["fenced_code", "indented_code", "inline_code", "thinking"]
-
-
-class Block(Frozen):
-    """One closed ``<tool-calls>`` block."""
-
-    kind: Literal["block"] = "block"
-    text: Prose
-    """The whole block as it stood in the text, tags included."""
-    span: Span
-    """Of the whole block, tags included."""
-    opening_tag: Prose
-    """``<tool-calls …>`` as written."""
-    source: Prose
-    """What lies between the tags; without the ``<![CDATA[`` … ``]]>`` around it, if there was one."""
-    source_span: Span
-    """Of ``source``."""
-    self_closed: bool = False
-
-
-class Unclosed(Frozen):
-    """An opening tag without its closing tag, up to the end of the text. It never runs."""
-
-    kind: Literal["unclosed"] = "unclosed"
-    text: Prose
-    span: Span
-
-
-Segment = Annotated[Text | Block | Ignored | Unclosed, Field(discriminator="kind")]
-
-
 class Severity(enum.StrEnum):
     INFO = "info"
     WARNING = "warning"
@@ -133,7 +64,7 @@ class Diagnostic(Frozen):
     line: int | None = None
     """1-based; in the text for a diagnostic of an outcome, in the block's own source for one of an execution."""
     column: int | None = None
-    details: dict[str, JsonValue] = {}
+    details: dict[str, JsonValue] = {}  # noqa: RUF012 - pydantic copies it for each value
 
 
 # ── what the parser makes of a block ─────────────────────────────────────────────────────────────────────────────
@@ -191,7 +122,7 @@ class ToolReference(Frozen):
     column: int
 
 
-class Script(Frozen):
+class Script(Canonical, Frozen):
     """A block that passed every check that needs no engine."""
 
     source: str
@@ -207,6 +138,10 @@ class Script(Frozen):
     """Offsets in ``source`` of the expression whose value is the result, if the mode has ``EXPRESSION``."""
     references: tuple[ToolReference, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
+
+    def canonical(self) -> dict[str, Any]:
+        """Its language and its source. Where it stood in a text is left out, and so is what follows from the source."""
+        return {"lang": self.attributes.lang, "source": self.source}
 
 
 class ScriptInfo(Frozen):
@@ -274,7 +209,7 @@ class ApprovalNote(Frozen):
     waited_ms: float = 0.0
 
 
-class CallRecord(Frozen):
+class CallRecord(Canonical, Frozen):
     """One tool call, as it ended."""
 
     seq: int
@@ -297,6 +232,10 @@ class CallRecord(Frozen):
     """Whether the result is one of an earlier or a concurrent call, so that the tool was not invoked for this one."""
     attempts: tuple[Attempt, ...] = ()
     """Each time the tool was invoked, if it was retried; else empty."""
+
+    def canonical(self) -> dict[str, Any]:
+        """Its plain JSON data without ids, times, cost, retries and whether the result was a kept one."""
+        return stable_call(self.model_dump(mode="json"))
 
 
 class LogEntry(Frozen):
@@ -325,7 +264,7 @@ class PlanStep(Frozen):
     line: int | None = None
 
 
-class Plan(Frozen):
+class Plan(Canonical, Frozen):
     """What a dry run found out."""
 
     steps: tuple[PlanStep, ...] = ()
@@ -333,6 +272,10 @@ class Plan(Frozen):
     """False if the script was given a made-up value: from there on it may really go another way."""
     incomplete_from: int | None = None
     """``seq`` of the call that gave the first made-up value."""
+
+    def canonical(self) -> dict[str, Any]:
+        """All of it as plain JSON data."""
+        return self.model_dump(mode="json")
 
 
 class Metrics(Frozen):
@@ -353,7 +296,7 @@ class Metrics(Frozen):
     """Heap of the VM at the end; None if the worker died before it could say."""
 
 
-class Execution(Frozen):
+class Execution(Canonical, Frozen):
     """What became of one block."""
 
     id: str
@@ -372,8 +315,12 @@ class Execution(Frozen):
     """None for a block that did not run."""
     metrics: Metrics = Metrics()
 
+    def canonical(self) -> dict[str, Any]:
+        """Its plain JSON data without ids, times and metrics, as in `Outcome.canonical`."""
+        return stable_execution(self.model_dump(mode="json"))
 
-class Outcome(Frozen):
+
+class Outcome(Canonical, Frozen):
     """What became of one text."""
 
     id: str
@@ -390,7 +337,7 @@ class Outcome(Frozen):
         return self.model_dump(mode="json")
 
     def to_json(self) -> str:
-        """Canonical JSON (RFC 8785) of ``to_dict()``."""
+        """Canonical JSON (RFC 8785) of ``to_dict()``: all of it, which `to_canonical_json` is not."""
         return to_canonical_json(self.to_dict())
 
     def to_text(self) -> str:
@@ -400,7 +347,3 @@ class Outcome(Frozen):
     def canonical(self) -> dict[str, Any]:
         """``to_dict()`` without ids, times and metrics: what two runs of the same thing have in common."""
         return stable_form(self.to_dict())
-
-    def content_hash(self) -> str:
-        """SHA-256 of ``canonical()`` as canonical JSON, in hexadecimal."""
-        return content_hash(self.canonical())

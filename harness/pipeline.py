@@ -21,6 +21,7 @@ from harness.durable import Durable, ExecutionEntry, Order
 from harness.errors import UsageError
 from harness.given import (
     check_hardening,
+    given_clock,
     given_context,
     given_decisions,
     given_journal,
@@ -112,6 +113,9 @@ class Harness:
         A `ResultCache` for the results of deterministic tools; by default one of 1,000 entries and 16 MiB.
     telemetry
         A `Telemetry`; by default it exports spans and metrics if the process has imported OpenTelemetry.
+    clock
+        For tests: a function that returns seconds since the epoch, in place of the system's time. Scripts see it as
+        ``Date``. No limit is measured by it.
 
     Raises `UsageError` for arguments that cannot be used.
     """
@@ -138,6 +142,7 @@ class Harness:
         on_rate_limit: OnRateLimit = "error",
         cache: ResultCache | None = None,
         telemetry: Telemetry | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if isolation not in ("process", "shared", "thread"):
             raise UsageError(f"isolation is 'process', 'shared' or 'thread', not {isolation!r}.")
@@ -187,6 +192,7 @@ class Harness:
             economy=self._economy,
             journal=self.journal,
             can_suspend=journal is not None,
+            clock=given_clock(clock),
         )
         self._durable = Durable(self.journal, self._settings, self._open_runtime)
         self._runtime: Runtime | None = None

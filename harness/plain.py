@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError, SchemaSerializer, core_sch
 from harness.errors import SerializationError
 from harness.places import types_at
 
-__all__ = ["MAX_SAFE_INTEGER", "child_path", "dump_plain", "to_plain"]
+__all__ = ["MAX_SAFE_INTEGER", "child_path", "dump_plain", "to_plain", "unique_members"]
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer a JavaScript number holds exactly, and with its sign changed the smallest."""
@@ -39,6 +39,14 @@ def child_path(path: str, part: str | int) -> str:
     if isinstance(part, int):
         return f"{path}[{part}]"
     return f"{path}.{part}" if _IDENTIFIER.match(part) else f"{path}[{json.dumps(part)}]"
+
+
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object for ``json.loads(object_pairs_hook=…)``. Raises ``ValueError`` if it has a key twice."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has the same key twice")
+    return members
 
 
 def to_plain(value: Any, *, path: str = "$", max_depth: int = 200) -> JsonValue:

@@ -6,6 +6,7 @@ import hashlib
 import re
 import secrets
 import struct
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -68,6 +69,8 @@ class Settings:
     journal: Journal
     can_suspend: bool
     """Whether what waits for a person may leave this process."""
+    clock: Callable[[], float] | None = None
+    """In place of the system's time: seconds since the epoch."""
 
 
 def find_blocks(text: str, settings: Settings, limits: Limits) -> tuple[list[Segment], list[Diagnostic]]:
@@ -263,6 +266,7 @@ class Run:
                 economy=settings.economy,
                 history=NO_HISTORY if past is None else past.history(self._decisions),
                 can_suspend=settings.can_suspend and recorder is not None,
+                date=settings.clock or time.time,
             )
             return facade
 
@@ -295,6 +299,7 @@ class Run:
             seed=_seed(self._settings.seed, index),
             limits=context.limits,
             trust_domain=self._domain,
+            date=self._settings.clock,
         )
 
     async def _recorded(

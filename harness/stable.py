@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["stable_execution", "stable_form"]
+__all__ = ["stable_call", "stable_execution", "stable_form"]
 
 _UNSTABLE: dict[str, frozenset[str]] = {
     "outcome": frozenset({"id", "resume_token"}),
@@ -35,17 +35,18 @@ def _error(error: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def stable_execution(execution: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of one execution."""
+    """A copy of one execution of an outcome without what differs from run to run."""
     data = _without(execution, "execution")
     data["error"] = _error(data["error"])
     # What tools report, and how much of it was kept, is a matter of the host's clock.
     data["progress"] = [_without(event, "progress") for event in data["progress"] if event.get("call") is None]
-    data["calls"] = [
-        _without(call, "call")
-        | {
-            "approval": call["approval"] and _without(call["approval"], "approval"),
-            "error": _error(call["error"]),
-        }
-        for call in data["calls"]
-    ]
+    data["calls"] = [stable_call(call) for call in data["calls"]]
     return data
+
+
+def stable_call(call: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of one call of an execution without what differs from run to run."""
+    return _without(call, "call") | {
+        "approval": call["approval"] and _without(call["approval"], "approval"),
+        "error": _error(call["error"]),
+    }

@@ -37,6 +37,7 @@ _ON_TRIO_LATER = {
     "test_approvals",
     "test_approvals_terminal",
     "test_budgets",
+    "test_canonical_runs",
     "test_lockdown_host",
     "test_pipeline_sync",
     "test_pipeline",

@@ -535,6 +535,15 @@ def test_version(cli):
 
 
 @pytest.mark.requirement("CLI-012")
+def test_a_schema_with_an_integer_that_no_double_is_is_listed_as_json(cli, tmp_path):
+    source = "from typing import Annotated\nfrom pydantic import Field\nfrom harness import tool\n"
+    source += "@tool\ndef big(n: Annotated[int, Field(le=2**63 - 1)]): ...\n"
+    (tmp_path / "big.py").write_text(source)
+    (described,) = cli("tools", "--tools", tmp_path / "big.py", "--format", "json").json
+    assert float(described["parameters"]["properties"]["n"]["maximum"]) == float(2**63)
+
+
+@pytest.mark.requirement("CLI-012")
 def test_tools_takes_json_like_the_others(cli, tools):
     assert cli("tools", "--tools", tools, "--json") == cli("tools", "--tools", tools, "--format", "json")
 

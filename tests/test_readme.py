@@ -20,7 +20,14 @@ EXAMPLES = {
 
 
 @pytest.mark.requirement("PRJ-009")
-@pytest.mark.parametrize("source", EXAMPLES.values(), ids=EXAMPLES)
+@pytest.mark.parametrize(
+    "source",
+    [
+        # What these show has tests of its own, and every example is a process.
+        pytest.param(source, id=name, marks=pytest.mark.slow if name.startswith("testing-") else ())
+        for name, source in EXAMPLES.items()
+    ],
+)
 def test_python_examples_print_what_they_say(source):
     promised = re.findall(r"^ *print\(.*\)  # (.+)$", source, re.MULTILINE)
     assert promised

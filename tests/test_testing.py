@@ -13,9 +13,13 @@ from harness.testing import (
     FakeCall,
     FakeTools,
     ScriptedApprover,
+    byte_chunks,
     call_tool,
     chunks,
+    every_cut,
     make_request,
+    random_chunks,
+    stream,
     stream_chunks,
     two_way_splits,
 )
@@ -99,3 +103,58 @@ async def test_chunkers():
     for sizes in ((), (0,), (2, -1)):
         with pytest.raises(UsageError):
             list(chunks(text, *sizes))
+
+
+TEXT = "a\u00e9\u20ac\U0001f600b\ud800</tool-calls>\n" * 3
+
+
+@pytest.mark.requirement("TST-006")
+def test_the_pieces_of_every_chunker_joined_are_the_text():
+    for text in (TEXT, "", "x"):
+        ways = list(every_cut(text))
+        assert all("".join(pieces) == text for pieces in ways)
+        assert [text] in ways
+        assert list(text) in ways
+        assert all([text[:at], text[at:]] in ways for at in range(len(text) + 1))
+        assert len(ways) == 2 + len(text) + 1 + 4 + 20
+        assert len(list(every_cut(text, seeds=()))) == len(ways) - 20
+
+
+@pytest.mark.requirement("TST-006")
+def test_pieces_of_bytes_split_no_character():
+    for size in (4, 5, 7, 100):
+        pieces = list(byte_chunks(TEXT, size))
+        lengths = [len(piece.encode("utf-8", "surrogatepass")) for piece in pieces]
+        assert 0 < max(lengths) <= size
+        # Each is as long as can be.
+        firsts = [len(piece[0].encode("utf-8", "surrogatepass")) for piece in pieces[1:]]
+        assert all(length + first > size for length, first in zip(lengths, firsts, strict=False))
+    assert list(byte_chunks("", 4)) == []
+    with pytest.raises(UsageError, match="at least 4 bytes, not 3"):
+        list(byte_chunks(TEXT, 3))
+
+
+@pytest.mark.requirement("TST-006")
+def test_random_pieces_are_the_same_for_the_same_seed():
+    ways = [random_chunks(TEXT, seed) for seed in range(50)]
+    assert ways == [random_chunks(TEXT, seed) for seed in range(50)]
+    assert len({len(way) for way in ways}) > 10
+    assert any("" in way for way in ways)
+    assert all("" not in random_chunks(TEXT, seed, empty=False) for seed in range(50))
+
+
+@pytest.mark.requirement("TST-006")
+async def test_a_stream_lets_others_run_between_two_pieces():
+    turns: list[str] = []
+
+    async def other() -> None:
+        for _ in range(3):
+            turns.append("other")
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        async for piece in stream(["a", "", "b"]):
+            turns += [piece]
+    assert [turn for turn in turns if turn != "other"] == ["a", "", "b"]
+    assert turns.index("other") < turns.index("b")

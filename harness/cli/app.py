@@ -250,14 +250,14 @@ def tools_command(
     form = ToolsFormat.JSON if as_json else form
     # All but Markdown is read by programs, whatever the module prints while it is loaded.
     with ending_in_exit(), json_output(form is not ToolsFormat.MARKDOWN) as output:
-        from harness.canonical import to_canonical_json
+        from harness.canonical import to_canonical_json, with_doubles
         from harness.declarations.prompt import prompt_section
 
         registry, limits = _registry(tools), _limits(limit)
         if output is None:
             print_plain(registry.describe("markdown"))
         elif form is ToolsFormat.JSON:
-            print_json(to_canonical_json(registry.describe("json")), output)
+            print_json(to_canonical_json(with_doubles(registry.describe("json"))), output)
         elif form is ToolsFormat.TS:
             print_json(registry.describe("ts").rstrip("\n"), output)
         else:

@@ -7,7 +7,6 @@ import hashlib
 import os
 import secrets
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -243,6 +242,6 @@ async def another_token(journal: Journal, record: RunRecord) -> str:
     return token
 
 
-def is_expired(suspended: RunSuspended) -> bool:
-    """Whether it can no longer be resumed."""
-    return suspended.expires_at < time.time()
+def is_expired(suspended: RunSuspended, now: float) -> bool:
+    """Whether it can no longer be resumed, at a time in seconds since the epoch."""
+    return suspended.expires_at < now

@@ -44,6 +44,8 @@ class Agenda:
         self._max_pending = max_pending
         self._frame_bytes = frame_bytes
         self._timers = Timers()
+        self._dates: dict[int, int] = {}
+        """What ``Date.now()`` says at least once a timer has fired."""
         self._arrivals: list[tuple[int, dict[str, Any]]] = []
         self._news = anyio.Event()
         self._last_call = 0
@@ -108,7 +110,9 @@ class Agenda:
                 raise WorkerGoneError(f"the worker set timer {timer.id} twice", violation=True)
             self._last_timer = timer.id
             self._timers.add(timer.id, now + timer.ms)
+            self._dates[timer.id] = self._clock.shown_ms(now) + timer.ms
         for timer_id in said.cleared:
+            self._dates.pop(timer_id, None)
             if not self._timers.discard(timer_id) and timer_id not in self._delivered_timers:
                 raise WorkerGoneError(f"the worker cleared timer {timer_id}, which is not set", violation=True)
         if len(self._timers) > self._max_pending:
@@ -160,6 +164,7 @@ class Agenda:
             if kind == "timer":
                 if not self._timers.discard(number):
                     raise diverged(f"timer {number} fired", "the script has not set it")
+                self._dates.pop(number, None)
                 texts.append(self._take({"timer": number}))
                 continue
             if number not in self._unsettled:
@@ -178,6 +183,7 @@ class Agenda:
 
     def _gather(self, now: int) -> tuple[Frame, bytes]:
         due = [(at, {"timer": timer}) for at, timer in self._timers.take_due(now)]
+        shown = self._clock.shown_ms(now, max((self._dates.pop(item["timer"], 0) for _, item in due), default=0))
         arrivals = sorted([*due, *self._arrivals], key=lambda arrival: arrival[0])
         self._arrivals = []
         self._forget_delivered()
@@ -195,7 +201,7 @@ class Agenda:
                 break
             items.append(("call", item["call"]) if "call" in item else ("timer", item["timer"]))
             texts.append(self._take(item, text))
-        frame = Frame(now, self._budget(), tuple(items))
+        frame = Frame(shown, self._budget(), tuple(items))
         return frame, _frame_body(frame, texts)
 
     def _forget_delivered(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import time
+from collections.abc import Callable
 
 import anyio
 
@@ -19,18 +20,27 @@ _SPARE = 100
 class ExecutionClock:
     """Wall time since the start, without the stretches in which it was paused.
 
-    ``scope.deadline`` follows it: the scope is cancelled once ``wall_time`` seconds have passed unpaused.
+    ``scope.deadline`` follows it: the scope is cancelled once ``wall_time`` seconds have passed unpaused. ``date`` is what
+    the script's ``Date`` shows in place of this time, in seconds since the epoch.
     """
 
-    def __init__(self, wall_time: float, scope: anyio.CancelScope, *, epoch_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        wall_time: float,
+        scope: anyio.CancelScope,
+        *,
+        epoch_ms: int | None = None,
+        date: Callable[[], float] | None = None,
+    ) -> None:
         self._wall_time = wall_time
         self._scope = scope
         self._clock = loop_clock()
         self._started = self._clock()
         self._paused_since: float | None = None
         self._paused = 0.0
-        self._epoch_ms = int(time.time() * 1000) if epoch_ms is None else epoch_ms
-        self._last_now = self._epoch_ms
+        self._date = date
+        self._epoch_ms = round((date or time.time)() * 1000) if epoch_ms is None else epoch_ms
+        self._last_now = self._last_shown = self._epoch_ms
         self._shift_ms = 0
         scope.deadline = self._started + wall_time
 
@@ -75,14 +85,24 @@ class ExecutionClock:
         self._scope.deadline = math.inf
 
     def now_ms(self) -> int:
-        """What the script's ``Date.now()`` will say next: it never goes back."""
+        """Milliseconds since the epoch, by the time that has really passed since the start. It never goes back."""
         self._last_now = max(self._last_now, self._epoch_ms + self._shift_ms + int(self.elapsed * 1000))
         return self._last_now
 
-    def follow(self, now_ms: int) -> None:
+    def shown_ms(self, now: int, at_least: int = 0) -> int:
+        """What the script's ``Date.now()`` will say at ``now``, which is `now_ms`. It never goes back.
+
+        With a ``date`` of the host's own it moves as that does, and to ``at_least``: a timer has not fired early.
+        """
+        if self._date is None:
+            return now
+        self._last_shown = max(self._last_shown, round(self._date() * 1000), at_least)
+        return self._last_shown
+
+    def follow(self, shown_ms: int) -> None:
         """Show the time of a record, and go on from there."""
-        self._shift_ms = now_ms - self._epoch_ms - int(self.elapsed * 1000)
-        self._last_now = now_ms
+        self._shift_ms = shown_ms - self._epoch_ms - int(self.elapsed * 1000)
+        self._last_now = self._last_shown = shown_ms
 
 
 class Timers:

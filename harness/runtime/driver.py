@@ -142,7 +142,9 @@ class Driver:
 
     async def _with_worker(self, worker: Worker, pool: WorkerPool, group: TaskGroup) -> None:
         limits = self._limits
-        self._clock = ExecutionClock(limits.wall_time - self._spent, self._scope, epoch_ms=self._epoch_ms)
+        self._clock = ExecutionClock(
+            limits.wall_time - self._spent, self._scope, epoch_ms=self._epoch_ms, date=self._job.date
+        )
         self._epoch_ms = self._clock.epoch_ms
         self._agenda = Agenda(
             self._clock,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -99,6 +100,8 @@ class Job:
     limits: Limits
     trust_domain: str | None = None
     past: Past = NO_PAST
+    date: Callable[[], float] | None = None
+    """What the script's ``Date`` shows, in seconds since the epoch; None for the system's time."""
 
     def start_frame(self, frame: Frame, source_map: SourceMap) -> bytes:
         """The body of the START frame."""

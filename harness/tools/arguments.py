@@ -12,7 +12,7 @@ from pydantic import JsonValue
 from harness.errors import SerializationError, ToolValidationError
 from harness.limits import Limits
 from harness.places import types_at
-from harness.plain import MAX_SAFE_INTEGER, child_path, to_plain
+from harness.plain import MAX_SAFE_INTEGER, child_path, to_plain, unique_members
 from harness.tools.tool import Tool
 from harness.tools.validation import call_form, json_type
 
@@ -20,13 +20,6 @@ __all__ = ["argument_object", "read_argument_list"]
 
 # Only text that holds such a number needs the walk that finds where it stands.
 _LARGE_NUMBER = re.compile(r"[0-9]{16}|[0-9][eE]\+?[0-9]")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("an object has the same key twice")
-    return members
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -38,7 +31,7 @@ def _integer(digits: str) -> int:
     return int(digits[:20])
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_integer)
+_DECODER = json.JSONDecoder(object_pairs_hook=unique_members, parse_constant=_no_constant, parse_int=_integer)
 
 
 def read_argument_list(text: str, tool: str, limits: Limits) -> list[JsonValue]:

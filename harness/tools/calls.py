@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
-from harness.errors import ErrorInfo, HarnessError
+from harness.canonical import Canonical
+from harness.errors import ErrorInfo, HarnessError, SerializationError
 from harness.model import CallRecord, ProgressEvent
+from harness.plain import unique_members
 
 __all__ = ["Settled", "ToolCall"]
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class ToolCall(Canonical):
     """A call as a script made it."""
 
     id: int
@@ -22,6 +26,20 @@ class ToolCall:
     """The positional arguments as a JSON array: ``[]``, ``[{"a":1}]``. Not trusted."""
     line: int | None = None
     """Of the call in the block's own source."""
+
+    def canonical(self) -> dict[str, Any]:
+        """Which tool is called with what; two calls that ask the same have one hash, wherever they were made.
+
+        Raises `SerializationError` for arguments that are no JSON.
+        """
+        try:
+            arguments = json.loads(self.arguments_json, object_pairs_hook=unique_members)
+        except (ValueError, RecursionError) as error:
+            raise SerializationError(
+                f"the arguments of the call {self.id} are no JSON that can be read: {error}",
+                details={"path": "$.arguments"},
+            ) from error
+        return {"tool": self.tool, "arguments": arguments}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

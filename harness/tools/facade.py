@@ -75,8 +75,10 @@ class CallFacade:
         idempotency_key: str | None = None,
         history: History = NO_HISTORY,
         can_suspend: bool = False,
+        date: Callable[[], float] = time.time,
     ) -> None:
         self._registry = registry
+        self._date = date
         self._context = context
         self._limits = context.limits
         self._approvals = approvals or ApprovalBridge()
@@ -349,7 +351,7 @@ class CallFacade:
             arguments=self._redactor.arguments(dict(entry.arguments)),
             arguments_hash=content_hash(entry.arguments),
             reason=reason,
-            expires_at=time.time() + seconds,
+            expires_at=self._date() + seconds,
             **fields,
         )
 

@@ -13,6 +13,7 @@ from pydantic_core import to_json
 
 from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Approver
+from harness.canonical import Canonical
 from harness.context import ExecutionContext
 from harness.declarations.markdown import markdown
 from harness.declarations.search import ToolIndex, summary
@@ -34,7 +35,7 @@ from harness.tools.tool import Tool
 __all__ = ["Namespace", "Tool", "ToolRegistry", "ToolStatistics", "tool"]
 
 
-class ToolRegistry:
+class ToolRegistry(Canonical):
     """Tools by name. Takes `Tool` objects, plain functions, and objects with methods marked with `@tool`.
 
     Raises `UsageError` for a name that is taken, that no tool may have, or that is both a tool and a namespace.
@@ -141,6 +142,10 @@ class ToolRegistry:
         if format == "markdown":
             return markdown(described)
         raise UsageError(f"describe() gives 'ts', 'json' or 'markdown', not {format!r}.")
+
+    def canonical(self) -> dict[str, Any]:
+        """The contract of each tool by its name, in whatever order they were registered."""
+        return {name: item.canonical() for name, item in self._tools.items()}
 
     def search(self, query: str, limit: int = 10) -> list[dict[str, str]]:
         """The tools that fit the words of ``query`` best: ``{"name": …, "call": …, "description": …}``, best first.

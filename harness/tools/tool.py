@@ -9,6 +9,7 @@ from typing import Any, Self, Unpack
 
 from pydantic import JsonValue
 
+from harness.canonical import Canonical, with_doubles
 from harness.errors import UsageError
 from harness.plain import to_plain
 from harness.tools.calling import FunctionCall, read_call
@@ -24,7 +25,7 @@ from harness.tools.validation import call_form
 __all__ = ["SchemaTool", "Tool"]
 
 
-class Tool(abc.ABC):
+class Tool(Canonical, abc.ABC):
     """Something a script can call: JSON data in, JSON data out.
 
     `@tool` makes one of a Python function, `Tool.from_schema` of a function and JSON Schemas. A subclass can make one of
@@ -190,6 +191,13 @@ class Tool(abc.ABC):
             "positional": self.positional,
             "version": self.version,
         }
+
+    def canonical(self) -> dict[str, Any]:
+        """The contract: what `describe` tells, its tags in order, its numbers as doubles. A change of it is a change of
+        the hash; the function behind it is not looked at.
+        """
+        told = self.describe()
+        return {**with_doubles(told), "tags": sorted(told["tags"])}
 
 
 class SchemaTool(Tool):
