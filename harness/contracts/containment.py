@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jsonschema_rs
-
 from harness.canonical import json_path, to_canonical_json
 from harness.contracts.alternatives import alternatives, label
 from harness.contracts.effects import Change, Effect
@@ -36,6 +34,8 @@ _KNOWN = (
 
 def compare_schemas(old: Any, new: Any, path: str = "$") -> list[Change]:
     """What ``new`` does differently from ``old``; empty if they are equal. Neither is changed, nothing is fetched."""
+    import jsonschema_rs  # noqa: PLC0415 - most programs compare nothing, and importing it takes a while
+
     try:
         sources = Source(old), Source(new)
     except SerializationError as error:
@@ -52,7 +52,9 @@ def compare_schemas(old: Any, new: Any, path: str = "$") -> list[Change]:
         what = "one of the two uses anchors, dynamic references or an inner $id, which are not understood"
         return [_unknown(path, "not_understood", None, None, what)]
     found = _Comparison(*sources).compare(old, new, path)
-    return list({(one.path, one.kind, one.what, to_canonical_json([one.before, one.after])): one for one in found}.values())
+    return list(
+        {(one.path, one.kind, one.what, to_canonical_json([one.before, one.after])): one for one in found}.values()
+    )
 
 
 def _unknown(path: str, kind: str, before: Any, after: Any, what: str) -> Change:

@@ -145,7 +145,7 @@ class ContractSet(_Frozen):
 
     v: Literal[1] = 1
     """Of this form."""
-    contracts: tuple[Contract, ...] = ()
+    contracts: tuple[Contract, ...]
 
     @field_validator("contracts")
     @classmethod
