@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from harness.approvals.decision import Approver, Decision
     from harness.approvals.terminal import TerminalApprover
     from harness.context import ExecutionContext
+    from harness.contracts.binding import Binding, check_binding
+    from harness.contracts.values import Contract, ContractSet, Difference
     from harness.detector import Detector, detect, extract_scripts, has_blocks, validate
     from harness.errors import (
         ApprovalDeniedError,
@@ -118,6 +120,8 @@ _MODULES = {
     "harness.approvals.decision": ["Approver", "Decision"],
     "harness.approvals.terminal": ["TerminalApprover"],
     "harness.context": ["ExecutionContext"],
+    "harness.contracts.binding": ["Binding", "check_binding"],
+    "harness.contracts.values": ["Contract", "ContractSet", "Difference"],
     "harness.detector": ["Detector", "detect", "extract_scripts", "has_blocks", "validate"],
     "harness.errors": [
         "ApprovalDeniedError",
@@ -218,6 +222,7 @@ __all__ = [
     "Artifact",
     "Attempt",
     "BannedIdentifierError",
+    "Binding",
     "Block",
     "BlockAttributeError",
     "Budget",
@@ -227,10 +232,13 @@ __all__ = [
     "CallRecord",
     "CallStatus",
     "ConcurrencyLimitError",
+    "Contract",
+    "ContractSet",
     "Decision",
     "DetachedPromiseError",
     "Detector",
     "Diagnostic",
+    "Difference",
     "ErrorCategory",
     "ErrorInfo",
     "Execution",
@@ -293,6 +301,7 @@ __all__ = [
     "Unclosed",
     "UsageError",
     "WorkerCrashedError",
+    "check_binding",
     "detect",
     "extract_error_info",
     "extract_scripts",

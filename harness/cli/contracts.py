@@ -106,6 +106,40 @@ def diff_command(
         raise typer.Exit(worst is Impact.BREAKING or (strict and (worst is Impact.ADDITIVE or too_low)))
 
 
+@contracts_app.command("schemas")
+def schemas_command(
+    directory: Annotated[str, typer.Argument(metavar="[DIRECTORY]", help="Where the schemas are.")] = "specs/schemas",
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; end with 1 and say why if something is wrong with them.")
+    ] = False,
+    release: Annotated[
+        bool, typer.Option("--release", help="Write nothing but the record of this version, which then never changes.")
+    ] = False,
+) -> None:
+    """Write the JSON Schemas of this library's own values, or check those that are committed. For its maintainers.
+
+    Exit status: 0, or 1 if the schemas are not those of the code, or changed without the version that the rules demand;
+    2 usage.
+    """
+    from harness.cli.output import ending_in_exit, print_plain
+
+    with ending_in_exit():
+        from harness.contracts import release as schemas
+        from harness.errors import UsageError
+
+        place = Path(directory)
+        if check and release:
+            raise UsageError("--check and --release exclude each other.")
+        if release:
+            print_plain(f"{schemas.release(place)}\n")
+            return
+        changed = [] if check else schemas.write(place)
+        found = schemas.problems(place)
+        print_plain("".join(f"{line}\n" for line in [*changed, *found]) or "The schemas are as they should be.\n")
+        raise typer.Exit(bool(found))
+
+
 def _read(place: str) -> ContractSet:
     from harness.cli.output import read_text
     from harness.contracts.values import ContractSet

@@ -80,7 +80,7 @@ def bumps(old: ContractSet, new: ContractSet) -> tuple[RequiredBump, ...]:
     found = []
     for name in old.names():
         before, after = old.current(name), new.current(name)
-        if before is None or after is None or before == after:
+        if before is None or after is None or before.is_same(after):
             continue
         differences = compare(before, after)
         if parse_version(before.version) is None or parse_version(after.version) is None:

@@ -54,7 +54,7 @@ def serving(recorded: Contract, versions: Iterable[Contract]) -> tuple[Contract,
     None if there are no versions.
     """
     candidates = list(versions)
-    equal = [one for one in candidates if one == recorded]
+    equal = [one for one in candidates if one.is_same(recorded)]
     same = [one for one in candidates if _key(one) == _key(recorded)]
     found = [(one, compare(recorded, one)) for one in equal or same or candidates]
     if not found:
@@ -68,7 +68,7 @@ def _key(contract: Contract) -> Any:
 
 
 def _contracts(old: Contract, new: Contract, path: str) -> Iterator[Difference]:
-    if old == new:
+    if old.is_same(new):
         return
     if old.name != new.name:
         message = (
@@ -135,7 +135,7 @@ def _older(old: ContractSet, new: ContractSet, current: Contract, path: str) -> 
     for recorded in old.versions(current.name):
         place = f"{path}@{recorded.version}"
         found = serving(recorded, versions)
-        if found is None or (recorded == current and found[0] == new.current(current.name)):
+        if found is None or (recorded is current and found[0] is new.current(current.name)):
             continue  # the pair that was compared already
         contract, differences = found
         if _key(contract) != _key(recorded):
@@ -147,5 +147,5 @@ def _older(old: ContractSet, new: ContractSet, current: Contract, path: str) -> 
                 after=contract.version,
                 message=f"Version {recorded.version} is gone: version {contract.version} serves in its place.",
             )
-        if recorded != current:
+        if recorded is not current:
             yield from compare(recorded, contract, place)

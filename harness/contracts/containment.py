@@ -45,7 +45,7 @@ def compare_schemas(old: Any, new: Any, path: str = "$") -> list[Change]:
     if dialect(old) is None or dialect(old) != dialect(new):
         before, after = (root.get("$schema") if isinstance(root, Mapping) else None for root in (old, new))
         what = "the two are not of one dialect that is understood"
-        return [_unknown(f"{path}.$schema", "dialect", before, after, what)]
+        return [_unknown(f"{path}.$schema", "dialect_unknown", before, after, what)]
     if not (jsonschema_rs.meta.is_valid(old) and jsonschema_rs.meta.is_valid(new)):
         return [_unknown(path, "not_a_schema", None, None, "one of the two is no valid JSON Schema")]
     if is_beyond(old) or is_beyond(new):
@@ -83,7 +83,7 @@ class _Comparison:
         before, after = self._old.read(old), self._new.read(new)
         if before.broken is not None or after.broken is not None:
             reference = before.broken if before.broken is not None else after.broken
-            return [_unknown(path, "reference", None, reference, f"the reference {shown(reference)} leads nowhere")]
+            return [_unknown(path, "reference_broken", None, reference, f"the reference {shown(reference)} leads nowhere")]
         pair = None if before.at is None or after.at is None else (before.at, after.at)
         if pair is not None and pair in self._open:
             if self._open[pair] is self._upside_down:

@@ -177,19 +177,20 @@ def _steps(before: Any, after: Any) -> Effect:
 
 def _conjunct(old: Words, new: Words, path: str, word: str, judge: Callable[[Any, Any], Effect]) -> Iterator[Change]:
     """A keyword that is either there, and takes values away, or is not."""
+    kind = "step" if word == "multipleOf" else word
     before, after = old.get(word, _MISSING), new.get(word, _MISSING)
     if before is _MISSING and after is _MISSING:
         return
     if before is _MISSING:
         yield Change(
-            f"{path}.{word}", f"{word}_added", Effect.NARROWED, None, after, f"its {word} must now be {shown(after)}"
+            f"{path}.{word}", f"{kind}_added", Effect.NARROWED, None, after, f"its {word} must now be {shown(after)}"
         )
     elif after is _MISSING:
         message = f"its {word} need no longer be {shown(before)}"
-        yield Change(f"{path}.{word}", f"{word}_removed", Effect.WIDENED, before, None, message)
+        yield Change(f"{path}.{word}", f"{kind}_removed", Effect.WIDENED, before, None, message)
     elif to_canonical_json(before) != to_canonical_json(after):
         message = f"its {word} went from {shown(before)} to {shown(after)}"
-        yield Change(f"{path}.{word}", f"{word}_changed", judge(before, after), before, after, message)
+        yield Change(f"{path}.{word}", f"{kind}_changed", judge(before, after), before, after, message)
 
 
 def _unique(old: Words, new: Words, path: str) -> Iterator[Change]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
-from harness.canonical import content_hash, to_canonical_json
+from harness.canonical import MAX_SAFE_INTEGER, content_hash, to_canonical_json
 from harness.contracts.versions import newest, parse_version
 from harness.errors import SerializationError, UsageError
 
-__all__ = ["Contract", "ContractSet", "Difference", "Gating", "Impact", "Promising"]
+__all__ = ["Contract", "ContractSet", "Difference", "Gating", "Impact", "Promising", "with_doubles"]
+
+_GREATEST = int(sys.float_info.max)
 
 Gating = Literal["default", "strict"]
 """What becomes of an execution whose tools changed: see ``specs/compatibility.md``."""
@@ -30,8 +33,12 @@ class _Frozen(BaseModel):
         return to_canonical_json(self.to_dict())
 
     def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON, in hexadecimal: two values have one hash exactly if they are equal."""
+        """SHA-256 of the canonical JSON, in hexadecimal."""
         return content_hash(self.to_dict())
+
+    def is_same(self, other: _Frozen) -> bool:
+        """Whether both are the same as JSON, where true is not 1, as it is in Python."""
+        return self.to_canonical_json() == other.to_canonical_json()
 
 
 class Impact(enum.StrEnum):
@@ -123,7 +130,7 @@ class Contract(_Frozen):
         """The contract of a tool. Raises `UsageError` for one whose schemas have no JSON form."""
         told = tool.describe()
         resource: _Resource | None = tool.resource
-        fields = {name: told[name] for name in cls.model_fields if name in told}
+        fields = {name: with_doubles(told[name]) for name in cls.model_fields if name in told}
         try:
             contract = cls.model_validate(
                 {
@@ -194,6 +201,17 @@ class ContractSet(_Frozen):
         """What scripts call by this name, the newest; None if there is none."""
         versions = {contract.version: contract for contract in self.versions(name)}
         return versions[newest(versions)] if versions else None
+
+
+def with_doubles(value: Any) -> Any:
+    """Schemas may hold integers that JSON does not carry (2^63−1 as a maximum): they count as the nearest double."""
+    if isinstance(value, Mapping):
+        return {key: with_doubles(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [with_doubles(item) for item in value]
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
+        return float(min(max(value, -_GREATEST), _GREATEST))
+    return value
 
 
 def _short(error: ValidationError | SerializationError) -> str:
