@@ -19,7 +19,7 @@ from harness.errors import SerializationError
 
 __all__ = ["compare_schemas"]
 
-_MOST_PLACES = 20_000
+_MOST_PLACES = 5_000
 _DEEPEST = 64
 _MEMBERS = frozenset({"properties", "patternProperties", "additionalProperties", "required"})
 _ITEMS = frozenset({"items", "prefixItems", "additionalItems"})
@@ -34,31 +34,46 @@ _KNOWN = (
 
 def compare_schemas(old: Any, new: Any, path: str = "$") -> list[Change]:
     """What ``new`` does differently from ``old``; empty if they are equal. Neither is changed, nothing is fetched."""
-    import jsonschema_rs  # noqa: PLC0415 - most programs compare nothing, and importing it takes a while
-
     try:
         sources = Source(old), Source(new)
     except SerializationError as error:
-        return [_unknown(path, "not_a_schema", old, new, f"one of the two cannot be read ({error.message})")]
+        return [_unknown(path, "not_a_schema", None, None, f"one of the two cannot be read ({error.message})")]
     if sources[0].text == sources[1].text:
         return []
-    if dialect(old) is None or dialect(old) != dialect(new):
-        before, after = (root.get("$schema") if isinstance(root, Mapping) else None for root in (old, new))
-        what = "the two are not of one dialect that is understood"
-        return [_unknown(f"{path}.$schema", "dialect_unknown", before, after, what)]
-    if not (jsonschema_rs.meta.is_valid(old) and jsonschema_rs.meta.is_valid(new)):
-        return [_unknown(path, "not_a_schema", None, None, "one of the two is no valid JSON Schema")]
-    if is_beyond(old) or is_beyond(new):
-        what = "one of the two uses anchors, dynamic references or an inner $id, which are not understood"
-        return [_unknown(path, "not_understood", None, None, what)]
-    found = _Comparison(*sources).compare(old, new, path)
+    obstacle = _obstacle(old, new, path)
+    if obstacle is not None:
+        return [obstacle]
+    try:
+        found = _Comparison(*sources).compare(old, new, path)
+    except _TooLarge:
+        return [_unknown(path, "too_large", None, None, "the two differ in too many places to be compared")]
     return list(
         {(one.path, one.kind, one.what, to_canonical_json([one.before, one.after])): one for one in found}.values()
     )
 
 
+def _obstacle(old: Any, new: Any, path: str) -> Change | None:
+    """Why two schemas cannot be compared place by place; None if they can."""
+    import jsonschema_rs  # noqa: PLC0415 - most programs compare nothing, and importing it takes a while
+
+    if dialect(old) is None or dialect(old) != dialect(new):
+        before, after = (root.get("$schema") if isinstance(root, Mapping) else None for root in (old, new))
+        what = "the two are not of one dialect that is understood"
+        return _unknown(f"{path}.$schema", "dialect_unknown", before, after, what)
+    if not (jsonschema_rs.meta.is_valid(old) and jsonschema_rs.meta.is_valid(new)):
+        return _unknown(path, "not_a_schema", None, None, "one of the two is no valid JSON Schema")
+    if is_beyond(old) or is_beyond(new):
+        what = "one of the two uses anchors, dynamic references or an inner $id, which are not understood"
+        return _unknown(path, "not_understood", None, None, what)
+    return None
+
+
 def _unknown(path: str, kind: str, before: Any, after: Any, what: str) -> Change:
     return Change(path, kind, Effect.UNKNOWN, before, after, what)
+
+
+class _TooLarge(Exception):  # noqa: N818 - it ends a search, and nobody else sees it
+    """There are more places than are looked at."""
 
 
 class _Comparison:
@@ -78,12 +93,16 @@ class _Comparison:
         if self._same(old, new):
             return []
         self._places += 1
-        if self._places > _MOST_PLACES or self._depth >= _DEEPEST:
-            return [_unknown(path, "too_large", None, None, "this is too large or too deep to be compared")]
+        if self._places > _MOST_PLACES:
+            raise _TooLarge
+        if self._depth >= _DEEPEST:
+            return [_unknown(path, "too_large", None, None, "this is nested too deeply to be compared")]
         before, after = self._old.read(old), self._new.read(new)
         if before.broken is not None or after.broken is not None:
             reference = before.broken if before.broken is not None else after.broken
-            return [_unknown(path, "reference_broken", None, reference, f"the reference {shown(reference)} leads nowhere")]
+            return [
+                _unknown(path, "reference_broken", None, reference, f"the reference {shown(reference)} leads nowhere")
+            ]
         pair = None if before.at is None or after.at is None else (before.at, after.at)
         if pair is not None and pair in self._open:
             if self._open[pair] is self._upside_down:

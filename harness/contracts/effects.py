@@ -19,6 +19,12 @@ class Effect(enum.Enum):
     """Each as (impact on an input, impact on an output, what comes of it for each)."""
 
     NOTE = (Impact.NEUTRAL, Impact.NEUTRAL, "the same values fit", "the same values fit")
+    NEWS = (
+        Impact.ADDITIVE,
+        Impact.ADDITIVE,
+        "every value that fitted still fits",
+        "every value that is given still fits what was promised",
+    )
     NARROWED = (
         Impact.BREAKING,
         Impact.ADDITIVE,

@@ -36,7 +36,7 @@ class _Shift(_Frame):
 class _Job(_Frame):
     now: int
     """Milliseconds since the epoch."""
-    seed: int
+    seed: tuple[int, int, int, int]
     tools: JsonValue
     """The names that `tools` has."""
     context: JsonValue

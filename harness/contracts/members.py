@@ -54,6 +54,8 @@ def _added(inner: Comparer, name: str, old: Words, schema: Any, where: str) -> C
     rest = old.get("additionalProperties", True)
     # Whether a pattern meant this name is for another regular expression engine to say.
     effect = Effect.UNKNOWN if old.get("patternProperties") else inner.effect(rest, schema)
+    if effect is Effect.NOTE:  # whatever stood there was allowed, and still is, but now it means something
+        effect = Effect.NEWS
     what = f"there is a new member {name!r}"
     if effect.narrows:
         what += ", and the object took any member of that name before"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,7 +53,18 @@ _WRITTEN = [
     *[model.ApprovalRequest, model.ApprovalNote, model.CallRecord, model.LogEntry, model.ProgressEvent],
     *[model.PlanStep, model.Plan, model.Metrics, model.Execution, model.Outcome],
     *[model.Artifact, model.Attempt, model.BudgetLine, model.BudgetReport, model.ResourceReport],
-    *[ErrorCategory, ErrorInfo, RollbackStep, RollbackReport, Impact, Difference, RequiredBump, Verdict, Bound, Binding],
+    *[
+        ErrorCategory,
+        ErrorInfo,
+        RollbackStep,
+        RollbackReport,
+        Impact,
+        Difference,
+        RequiredBump,
+        Verdict,
+        Bound,
+        Binding,
+    ],
 ]
 _READ = [
     *[Budget, Decision, ExecutionContext, Limits, ProcessLimits, ProcessSandbox, ResourceContract, Retry],
@@ -90,6 +103,12 @@ def file_name(name: str) -> str:
 
 def schema_of(name: str) -> dict[str, Any]:
     """The JSON Schema of a published value, of draft 2020-12."""
+    schema: dict[str, Any] = json.loads(_text_of(name))
+    return schema
+
+
+@functools.cache
+def _text_of(name: str) -> str:
     published = PUBLISHED[name]
     generator = _Written if published.role == "output" else _Read
     mode: Literal["serialization", "validation"] = "serialization" if published.role == "output" else "validation"
@@ -98,8 +117,7 @@ def schema_of(name: str) -> dict[str, Any]:
         schema["additionalProperties"] = False  # its constructor takes no other
     schema = {**schema, "$schema": GenerateJsonSchema.schema_dialect}
     schema["$id"] = f"urn:tool-calls-harness:{file_name(name).removesuffix('.json')}"
-    plain: dict[str, Any] = with_doubles(schema)
-    return plain
+    return json.dumps(with_doubles(schema))
 
 
 class _Read(GenerateJsonSchema):

@@ -83,14 +83,14 @@ def release(directory: Path) -> Path:
 def problems(directory: Path) -> list[str]:
     """What is wrong with the committed schemas, a sentence each; empty if nothing is."""
     found = [*_stale(directory), *_rewritten(directory)]
+    if any(not (directory / entry["file"]).is_file() for entry in _read(directory / INDEX)["schemas"].values()):
+        return found  # what is missing cannot be compared
     judgement = judge(directory)
     if judgement.bump is not None and not judgement.bump.sufficient:
         worst = severity(judgement.differences)
-        first = next(difference for difference in judgement.differences if difference.severity is worst)
-        found.append(
-            f"{judgement.bump.message} Set SCHEMA_VERSION in harness/contracts/published.py and run `make schemas`. "
-            f"{first.path}: {first.message}"
-        )
+        first = [f" {one.path}: {one.message}" for one in judgement.differences if one.severity is worst][:1]
+        todo = "Set SCHEMA_VERSION in harness/contracts/published.py and run `make schemas`."
+        found.append(f"{judgement.bump.message} {todo}{''.join(first)}")
     return found
 
 
