@@ -1,5 +1,5 @@
 # Every target sets itself up: a virtual environment in .venv, rebuilt when pyproject.toml changes or it stops working.
-#   make demo | test | lint | types | bench | bench-canonical | fuzz | test262 | walls | check | check-all | clean | distclean
+#   make demo | test | lint | types | schemas | bench | bench-canonical | fuzz | test262 | walls | check | check-all | clean | distclean
 # PYTHON=python3.12 chooses the interpreter, ARGS="-k detector" is handed to pytest.
 
 .DEFAULT_GOAL := help
@@ -26,7 +26,7 @@ ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo works),wor
 $(shell rm -f $(READY) $(READY_BENCH) $(READY_FUZZ))
 endif
 
-.PHONY: help demo test slow lint types bench bench-canonical fuzz test262 walls check check-all format clean distclean
+.PHONY: help demo test slow lint types schemas bench bench-canonical fuzz test262 walls check check-all format clean distclean
 
 help:
 	@echo "make demo       run a sample transcript and show what became of it"
@@ -34,6 +34,7 @@ help:
 	@echo "make slow       the tests that take longer"
 	@echo "make lint       ruff: rules and formatting"
 	@echo "make types      mypy --strict"
+	@echo "make schemas    write the JSON Schemas of the public values, and say whether their version is high enough"
 	@echo "make check      lint, types and test"
 	@echo "make check-all  check, the slow tests and the demo"
 	@echo "make bench      timings beside those of pydantic-monty"
@@ -91,6 +92,9 @@ lint: $(READY)
 
 types: $(READY)
 	@$(BIN)/mypy
+
+schemas: $(READY)
+	@$(BIN)/harness contracts schemas
 
 bench: $(READY_BENCH)
 	@$(BIN)/python benchmarks/run.py $(ARGS)

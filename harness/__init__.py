@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from harness.approvals.decision import Approver, Decision
     from harness.approvals.terminal import TerminalApprover
     from harness.context import ExecutionContext
+    from harness.contracts.binding import Binding, check_binding
+    from harness.contracts.values import Contract, ContractSet, Difference
     from harness.detector import Detector, detect, extract_scripts, has_blocks, validate
     from harness.durable import ExecutionEntry
     from harness.errors import (
@@ -132,6 +134,8 @@ _MODULES = {
     "harness.approvals.decision": ["Approver", "Decision"],
     "harness.approvals.terminal": ["TerminalApprover"],
     "harness.context": ["ExecutionContext"],
+    "harness.contracts.binding": ["Binding", "check_binding"],
+    "harness.contracts.values": ["Contract", "ContractSet", "Difference"],
     "harness.detector": ["Detector", "detect", "extract_scripts", "has_blocks", "validate"],
     "harness.durable": ["ExecutionEntry"],
     "harness.errors": [
@@ -246,6 +250,7 @@ __all__ = [
     "Artifact",
     "Attempt",
     "BannedIdentifierError",
+    "Binding",
     "Block",
     "BlockAttributeError",
     "Budget",
@@ -255,12 +260,15 @@ __all__ = [
     "CallRecord",
     "CallStatus",
     "ConcurrencyLimitError",
+    "Contract",
     "ContractChangedError",
+    "ContractSet",
     "Decision",
     "Deferred",
     "DetachedPromiseError",
     "Detector",
     "Diagnostic",
+    "Difference",
     "ErrorCategory",
     "ErrorInfo",
     "Execution",
@@ -335,6 +343,7 @@ __all__ = [
     "Unclosed",
     "UsageError",
     "WorkerCrashedError",
+    "check_binding",
     "detect",
     "extract_error_info",
     "extract_scripts",

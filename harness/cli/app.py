@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.contracts import contracts_app
+
 if TYPE_CHECKING:
     from harness.approvals.decision import Approver
     from harness.limits import Limits
@@ -31,6 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(contracts_app)
 
 
 class Approve(enum.StrEnum):

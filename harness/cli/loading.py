@@ -61,13 +61,13 @@ def _as_tools(reference: str, name: str, value: Any, *, called: bool = False) ->
     if isinstance(value, Tool):
         return [value]
     if isinstance(value, ToolRegistry):
-        return list(value)
+        return value.all_versions()
     if has_tools(value):
         return tools_of(value)
     if isinstance(value, (list, tuple)) and all(
         isinstance(item, Tool) or callable(item) or has_tools(item) for item in value
     ):
-        return list(ToolRegistry(value))
+        return ToolRegistry(value).all_versions()
     if callable(value) and not called:
         return _as_tools(reference, f"{name}()", _guarded(reference, value), called=True)
     expected = "a tool, a list of tools, a ToolRegistry or a function without parameters that returns one of these"

@@ -45,7 +45,8 @@ class ToolOptions(TypedDict, total=False):
     revert: Callable[[dict[str, Any], Any], Any] | None
     """Undoes a call that took effect: a function, sync or async, of the argument object and the result."""
     version: str
-    """Of the tool's contract. Results kept or recorded under another version are not used."""
+    """Of the tool's contract, ``"1.0"`` unless it says otherwise. Results kept or recorded under another version are not
+    used. Two versions of one tool can be registered side by side if both are numbers (``"1.2.0"``)."""
 
 
 def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Approver
 from harness.canonical import Canonical
 from harness.context import ExecutionContext
+from harness.contracts.values import ContractSet
 from harness.declarations.markdown import markdown
 from harness.declarations.search import ToolIndex, summary
 from harness.declarations.typescript import typescript
@@ -31,6 +32,7 @@ from harness.tools.metrics import ToolStatistics
 from harness.tools.names import BUILT_IN, namespaces, not_found, suggest
 from harness.tools.selection import Selection, selected
 from harness.tools.tool import Tool
+from harness.tools.versions import check_beside, current, in_order
 
 __all__ = ["Namespace", "Tool", "ToolRegistry", "ToolStatistics", "tool"]
 
@@ -38,11 +40,15 @@ __all__ = ["Namespace", "Tool", "ToolRegistry", "ToolStatistics", "tool"]
 class ToolRegistry(Canonical):
     """Tools by name. Takes `Tool` objects, plain functions, and objects with methods marked with `@tool`.
 
+    Tools of one name must differ in their ``version``. Scripts call the newest, which is what the registry is about
+    wherever it does not say otherwise; `select` gives them another.
+
     Raises `UsageError` for a name that is taken, that no tool may have, or that is both a tool and a namespace.
     """
 
     def __init__(self, tools: Iterable[object] = ()) -> None:
         self._tools: dict[str, Tool] = {}
+        self._versions: dict[str, dict[str, Tool]] = {}
         self._namespaces: dict[str, str] = {}
         self._statistics: dict[str, ToolStatistics] = {}
         self._index: ToolIndex | None = None
@@ -77,10 +83,9 @@ class ToolRegistry(Canonical):
 
     def _add(self, item: Tool) -> Tool:
         name = item.name
-        if self._tools.get(name) is item:
+        if self._versions.get(name, {}).get(item.version) is item:
             return item
-        if name in self._tools:
-            raise UsageError(f"There already is a tool {name!r}; give one of the two another name, with @tool(name=…).")
+        check_beside(item, self._versions)
         if name in self._namespaces:
             raise UsageError(
                 f"{name!r} cannot be a tool: it is the namespace of {self._namespaces[name]!r}. Rename one of the two."
@@ -92,21 +97,36 @@ class ToolRegistry(Canonical):
                 )
         for space in namespaces(name):
             self._namespaces.setdefault(space, name)
-        self._tools[name] = item
-        self._statistics[name] = ToolStatistics()
+        versions = self._versions.setdefault(name, {})
+        versions[item.version] = item
+        self._tools[name] = current(versions)
+        self._statistics.setdefault(name, ToolStatistics())
         self._index = None
         return item
 
     def select(self, wanted: Selection) -> ToolRegistry:
         """The tools that ``wanted`` gives, as a registry of their own that counts into this one's statistics.
 
-        ``wanted`` is a list of names (``"fs.read"``), namespaces (``"fs"``) and tags (``"tag:read"``), or a function
-        that says of a `Tool` whether it is given. Tools registered later are not in it. Raises `UsageError` for a name
-        that is none.
+        ``wanted`` is a list of names (``"fs.read"``), namespaces (``"fs"``), tags (``"tag:read"``) and versions
+        (``"fs.read@1.2.0"``; ``"fs.read@1"`` is the newest of the versions 1), or a function that says of a `Tool`
+        whether it is given. Scripts call what it gives by the bare name. Tools registered later are not in it. Raises
+        `UsageError` for a name that is none.
         """
-        part = ToolRegistry(selected(self._tools, wanted))
+        part = ToolRegistry(selected(self._tools, wanted, self._versions))
         part._statistics = {name: self._statistics[name] for name in part._tools}
         return part
+
+    def versions(self, name: str) -> list[Tool]:
+        """All versions of a tool, the oldest first; empty if there is none."""
+        return in_order(self._versions[name]) if name in self._versions else []
+
+    def all_versions(self) -> list[Tool]:
+        """All versions of all tools."""
+        return [tool for name in self._tools for tool in self.versions(name)]
+
+    def contracts(self) -> ContractSet:
+        """What all versions of all tools promise; ``ContractSet.of(registry)`` is what scripts can call."""
+        return ContractSet.of(self.all_versions())
 
     def names(self) -> list[str]:
         """The names of all tools, in the order they were registered."""

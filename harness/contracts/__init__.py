@@ -1,0 +1,1 @@
+"""What tools promise, over time: contracts as values, what changed between two of them, and whom that breaks."""
