@@ -459,6 +459,7 @@ def test_options_are_plain_data_on_every_tool():
         "retry": Retry(attempts=3),
         "deterministic": True,
         "revert": print,
+        "revert_in_doubt": True,
         "version": "2.1",
         "resource": ResourceContract("pool"),
     }
@@ -473,7 +474,7 @@ def test_options_are_plain_data_on_every_tool():
     plain = tool(name="f")(lambda: None)
     assert {name: getattr(plain, name) for name in ToolOptions.__annotations__} == {
         "approval": False, "timeout": None, "idempotent": False, "tags": (), "positional": None, "preview": None,
-        "cost": 0, "retry": None, "deterministic": False, "revert": None, "version": "1.0",
+        "cost": 0, "retry": None, "deterministic": False, "revert": None, "revert_in_doubt": False, "version": "1.0",
         "resource": None,
     }  # fmt: skip
 
@@ -496,6 +497,8 @@ def test_options_are_plain_data_on_every_tool():
         ("cost", float("inf"), "number of cents from 0"),
         ("cost", "5", "number of cents from 0"),
         ("revert", 5, "must be a function"),
+        ("revert_in_doubt", 1, "it is True or False"),
+        ("revert_in_doubt", True, "revert_in_doubt and no revert"),
         ("version", "", "a text of 1 to 64"),
         ("version", 2, "a text of 1 to 64"),
         ("retry", "yes", "a Retry or a number of attempts"),
@@ -523,3 +526,8 @@ async def test_a_tool_with_other_options_or_another_name_is_another_tool():
     assert (await error_of(other, {})).message.startswith("The arguments of tools.math.add")
     with pytest.raises(UsageError, match="looks up"):
         made.renamed("then")
+    # What goes together is checked together, whichever of it was there before.
+    again = made.replace(idempotent=True).replace(retry=2)
+    assert again.retry == Retry(attempts=2)
+    with pytest.raises(UsageError, match="idempotent=True"):
+        again.replace(idempotent=False)

@@ -26,8 +26,17 @@ async def call_function(call: Callable[[], Any], context: CallContext, *, in_thr
     In a thread it cannot be interrupted; `CallContext.cancelled` then tells it that nobody waits any more.
     """
     if in_thread:
+
+        def work() -> Any:
+            me = object()
+            context.threads.add(me)
+            try:
+                return call()
+            finally:
+                context.threads.discard(me)
+
         try:
-            result = await THREADS.run(call)
+            result = await THREADS.run(work)
         except BaseException:
             context.cancelled = True
             raise

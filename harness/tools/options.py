@@ -44,6 +44,9 @@ class ToolOptions(TypedDict, total=False):
     """Equal arguments always give an equal result, and a call has no effect: results are kept and used again."""
     revert: Callable[[dict[str, Any], Any], Any] | None
     """Undoes a call that took effect: a function, sync or async, of the argument object and the result."""
+    revert_in_doubt: bool
+    """``revert`` does no harm where the call never took effect: it is also called, with None as the result, where nobody
+    knows whether it did."""
     version: str
     """Of the tool's contract. Results kept or recorded under another version are not used."""
 
@@ -59,11 +62,13 @@ def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if not callable(given["cost"]):
         check_cents(given["cost"], f"The cost of tool {name!r}")
     given["tags"] = _tags(name, given["tags"])
-    for flag in ("approval", "idempotent", "deterministic"):
+    for flag in ("approval", "idempotent", "deterministic", "revert_in_doubt"):
         if not isinstance(given[flag], bool):
             raise UsageError(f"The option {flag} of tool {name!r} is {given[flag]!r}; it is True or False.")
     if given["revert"] is not None and not callable(given["revert"]):
         raise UsageError(f"The option revert of tool {name!r} is {given['revert']!r}; it must be a function.")
+    if given["revert_in_doubt"] and given["revert"] is None:
+        raise UsageError(f"Tool {name!r} declares revert_in_doubt and no revert; give it revert=….")
     version = given["version"]
     if not isinstance(version, str) or not 0 < len(version) <= _MAX_WORD:
         raise UsageError(f"The version of tool {name!r} is {version!r}; it is a text of 1 to {_MAX_WORD} characters.")
@@ -84,6 +89,7 @@ _DEFAULTS: dict[str, Any] = {
     "retry": None,
     "deterministic": False,
     "revert": None,
+    "revert_in_doubt": False,
     "version": "1.0",
     "resource": None,
 }

@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 
 from pydantic import JsonValue
 
-from harness.errors import UsageError
+from harness.errors import HarnessError, ToolTimeoutError, UsageError
 from harness.plain import to_plain
 from harness.tools.calling import FunctionCall, read_call
 from harness.tools.context import CallContext
@@ -74,6 +74,8 @@ class Tool(abc.ABC):
         """Whether equal arguments always give an equal result, so that results are kept and used again."""
         self.revert: Callable[[dict[str, JsonValue], JsonValue], Any] | None = given["revert"]
         """Undoes a call: a function, sync or async, of the argument object and the result. See `Harness.rollback`."""
+        self.revert_in_doubt: bool = given["revert_in_doubt"]
+        """Whether ``revert`` is also right for a call that perhaps never took effect; its result is then None."""
         self.version: str = given["version"]
         """Of the contract (names, schemas, meaning): results kept of another version are not used."""
         self.uses_context = uses_context
@@ -157,6 +159,21 @@ class Tool(abc.ABC):
         Raises `ToolValidationError`, or `SerializationError` as `to_plain` does.
         """
 
+    def is_in_doubt_after(self, error: BaseException) -> bool:
+        """Whether a call may have taken effect although `invoke` raised ``error``.
+
+        By default a failure says that nothing was done, unless it is a `ToolTimeoutError`, or an error of the library
+        with ``details={"in_doubt": True}``.
+        """
+        if isinstance(error, ToolTimeoutError):
+            return True
+        return isinstance(error, HarnessError) and error.details.get("in_doubt") is True
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether its author says that a call has no effect: it is deterministic, or only tagged ``read``."""
+        return self.deterministic or ("read" in self.tags and not {"write", "destructive"} & set(self.tags))
+
     def renamed(self, name: str) -> Self:
         """The same tool under another name. Raises `UsageError` for a name no tool can have."""
         other = copy.copy(self)
@@ -166,9 +183,10 @@ class Tool(abc.ABC):
     def replace(self, **options: Unpack[ToolOptions]) -> Self:
         """The same tool with other options, such as ``timeout=5``. Raises `UsageError` as the constructor does."""
         other = copy.copy(self)
-        given = checked_options(self.name, options)
-        for option in options:
-            setattr(other, option, given[option])
+        own = {option: getattr(self, option) for option in ToolOptions.__annotations__}
+        # What goes together is looked at as a whole: retry= for a tool that is idempotent already, for example.
+        for option, value in checked_options(self.name, {**own, **options}).items():
+            setattr(other, option, value)
         if other.positional is not None and other.positional not in other.parameters.get("properties", {}):
             raise UsageError(
                 f"Tool {self.name!r} has no parameter {other.positional!r}; positional= must name one it has."
