@@ -502,8 +502,9 @@ async def test_how_a_body_is_returned():
         assert await get("/wrong") == {"base64": "//4="}
         assert await get("/codec") == {"base64": "cGxhaW4="}
         assert await get("/unknown") == {"text": "plain"} or await get("/unknown") == {"base64": "cGxhaW4="}
-        with pytest.raises(ToolExecutionError, match="is no JSON"):
+        with pytest.raises(ToolExecutionError, match="is no JSON") as caught:
             await get("/broken", parse="json")
+        assert "in_doubt" not in caught.value.details
         with pytest.raises(ToolExecutionError, match="is no text in utf-8"):
             await get("/wrong", parse="text")
         with pytest.raises(ToolValidationError, match=r"\$\.json\.id"):
@@ -526,9 +527,11 @@ async def test_what_breaks_says_whether_to_try_again():
             with pytest.raises(ToolExecutionError, match="may have taken effect") as caught:
                 await call_tool(tool, {"url": origin + path, "method": "POST"})
             assert not caught.value.retryable
+            assert tool.is_in_doubt_after(caught.value)
     with pytest.raises(ToolExecutionError, match="no connection to") as caught:
         await call_tool(tool, {"url": origin, "method": "POST"})
     assert caught.value.retryable
+    assert not tool.is_in_doubt_after(caught.value)
 
     async def nothing(host: str, port: int) -> list[str]:
         raise OSError("no such name")

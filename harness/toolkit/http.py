@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from harness.errors import ToolValidationError, UsageError
+from harness.errors import ToolExecutionError, ToolValidationError, UsageError
 from harness.toolkit.addresses import AddressRules
 from harness.toolkit.checks import check_whole, require
 from harness.toolkit.results import RESULT, read_answer, secret_parts
@@ -123,7 +123,7 @@ class _HttpTool(SchemaTool):
         secrets = secret_parts(bounds.credentials.values())
 
         async def request(arguments: dict[str, Any]) -> dict[str, JsonValue]:
-            from harness.toolkit.exchange import Question, fetch  # noqa: PLC0415 - imports an extra
+            from harness.toolkit.exchange import Question, fetch, in_doubt  # noqa: PLC0415 - imports an extra
 
             answer = await fetch(
                 Question(
@@ -134,7 +134,11 @@ class _HttpTool(SchemaTool):
                 ),
                 bounds,
             )
-            return read_answer(answer, arguments["parse"], tool=bounds.tool, secrets=secrets)
+            try:
+                return read_answer(answer, arguments["parse"], tool=bounds.tool, secrets=secrets)
+            except ToolExecutionError as error:
+                error.details |= in_doubt(arguments["method"])
+                raise
 
         super().__init__(
             name,

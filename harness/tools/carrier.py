@@ -8,7 +8,7 @@ from pydantic_core import to_json
 
 from harness.context import ExecutionContext
 from harness.errors import ToolBudgetExceededError
-from harness.model import CallRecord, CallStatus
+from harness.model import CallRecord
 from harness.tools.budget import CallBudget, is_used_up
 from harness.tools.cache import result_key
 from harness.tools.calls import CallObserver
@@ -17,6 +17,7 @@ from harness.tools.context import CostReport
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
+from harness.tools.names import BUILT_IN
 from harness.tools.retry import Retry, keep_trying
 from harness.tools.spending import Spending
 from harness.tools.tool import Tool
@@ -130,12 +131,24 @@ class Carrier:
 
     def note_applied(self, entry: Entry, record: CallRecord, value: str | None) -> None:
         """Remember a call that took effect, or may have, so that it can be reverted."""
-        if entry.invocation is None or not entry.started or record.status not in (CallStatus.OK, CallStatus.IN_DOUBT):
+        invocation = entry.invocation
+        if invocation is None or not invocation.may_have_acted:
             return
-        tool = entry.invocation.tool
+        tool = invocation.tool
+        if tool.revert is None and (tool.changes_nothing or tool.name in BUILT_IN):
+            return
         seconds = self._limits.tool_timeout if tool.timeout is None else tool.timeout
         self._economy.ledger.add(
-            self._context.execution_id, Applied(record.seq, tool, seconds, entry.invoked_with, value)
+            self._context.execution_id,
+            Applied(
+                record.seq,
+                tool,
+                seconds,
+                entry.invoked_with,
+                value,
+                error=record.error,
+                threads=invocation.context.threads,
+            ),
         )
 
 

@@ -89,7 +89,6 @@ class CallFacade:
             }.values()
         )
         self._plain_budget = economy.budget.unlimited and not self._resources
-        self._can_revert = any(tool.revert is not None for tool in registry)
         self._idempotency_key = idempotency_key
         self.budget = budget or CallBudget(self._limits, economy.budget)
         self._carrier = Carrier(economy, self.budget, context, observer)
@@ -335,8 +334,7 @@ class CallFacade:
         self._open.pop(entry.call.id, None)
         if not self._dry_run:
             self._registry.count(record)
-        if self._can_revert:
-            self._carrier.note_applied(entry, record, value)
+        self._carrier.note_applied(entry, record, value)
         self._refused += not entry.counted
         if entry.counted or self._refused <= MAX_REFUSED_RECORDS:
             self._records[entry.call.id] = record

@@ -20,7 +20,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
 from harness.context import ExecutionContext
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
 from harness.plain import dump_plain, to_plain
 from harness.tools.context import CallContext
 from harness.tools.invoke import Invocation
@@ -37,6 +37,8 @@ from harness.tools.validation import call_form, invalid
 __all__ = ["SubprocessTool"]
 
 MAX_SECONDS = 7 * 24 * 3600
+_DID_NOTHING = frozenset({"command", "start", "cwd", "limits", "sandbox", "exec", "exit"})
+"""Reasons for which a command failed without an effect: it was not started, or says so by its exit code."""
 
 
 class SubprocessTool(Tool):
@@ -177,6 +179,12 @@ class SubprocessTool(Tool):
             what = f"The result of tools.{self.name} is not what the tool declares"
             raise self._failures.wrong_shape(invalid(error, plain, what=what), plain) from None
         return plain
+
+    def is_in_doubt_after(self, error: BaseException) -> bool:
+        """Whether the command ran and did not itself say, by its exit code, that it failed."""
+        if not isinstance(error, HarnessError) or error.details.get("reason") not in _DID_NOTHING:
+            return True
+        return error.details.get("run") == 2  # of the two that verify determinism: the first one succeeded
 
     async def run(
         self,
