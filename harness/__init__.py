@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from harness.tools.compensation import RollbackReport, RollbackStep
     from harness.tools.context import CallContext
     from harness.tools.function import FunctionTool
+    from harness.tools.hostcalls import HostCall
     from harness.tools.metrics import ToolStatistics
     from harness.tools.output import ToolOutput
     from harness.tools.process.settings import ProcessLimits, ProcessSandbox
@@ -195,6 +196,7 @@ _MODULES = {
     "harness.tools.compensation": ["RollbackReport", "RollbackStep"],
     "harness.tools.context": ["CallContext"],
     "harness.tools.function": ["FunctionTool"],
+    "harness.tools.hostcalls": ["HostCall"],
     "harness.tools.metrics": ["ToolStatistics"],
     "harness.tools.output": ["ToolOutput"],
     "harness.tools.process.settings": ["ProcessLimits", "ProcessSandbox"],
@@ -242,6 +244,7 @@ __all__ = [
     "HarnessError",
     "HarnessInternalError",
     "HarnessStatus",
+    "HostCall",
     "Ignored",
     "Limits",
     "LogEntry",

@@ -31,6 +31,7 @@ from harness.tools.budget import Budget, OnBudget, OnRateLimit
 from harness.tools.cache import ResultCache
 from harness.tools.compensation import Ledger, RollbackReport
 from harness.tools.economy import Economy
+from harness.tools.hostcalls import Home
 from harness.tools.registry import ToolRegistry
 from harness.tools.selection import Selection
 from harness.tools.telemetry import Telemetry
@@ -142,6 +143,7 @@ class Harness:
         )
         self._economy.budget.check_names(self.tools.names())
         self._economy.resources.add_all(tool.resource for tool in self.tools if tool.resource is not None)
+        self.tools.belongs_to(Home(self._economy, self.limits, redactor))
         self._settings = Settings(
             registry=self.tools,
             limits=self.limits,

@@ -52,8 +52,10 @@ RESERVED = frozenset(
 """JavaScript itself asks any object for these (``await tools``, printing it), so no tool can have such a name."""
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """``name``, if a tool may have it; `UsageError` with the reason if not."""
+    if not isinstance(name, str):
+        raise UsageError(f"The name of a tool is text, not {name!r}.")
     shown = visible(name[:80])
     if len(name) > MAX_NAME:
         raise UsageError(f"The tool name '{shown}'… is longer than {MAX_NAME} characters; choose a shorter one.")

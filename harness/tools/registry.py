@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 from pydantic import JsonValue
-from pydantic_core import to_json
 
-from harness.approvals.bridge import ApprovalBridge
-from harness.approvals.decision import Approver
-from harness.context import ExecutionContext
 from harness.declarations.markdown import markdown
 from harness.declarations.search import ToolIndex, summary
 from harness.declarations.typescript import typescript
-from harness.errors import SerializationError, ToolValidationError, UsageError
+from harness.errors import UsageError
 from harness.model import CallRecord
-from harness.plain import to_plain
-from harness.tools.budget import CallBudget
 from harness.tools.builtin import make_built_in_tools
-from harness.tools.calls import ToolCall
 from harness.tools.classes import tools_of
-from harness.tools.facade import CallFacade
 from harness.tools.function import tool
+from harness.tools.hostcalls import Home, HostCall, HostOptions, call_from_host
 from harness.tools.metrics import ToolStatistics
 from harness.tools.names import BUILT_IN, namespaces, not_found, suggest
 from harness.tools.selection import Selection, selected
@@ -46,6 +37,7 @@ class ToolRegistry:
         self._statistics: dict[str, ToolStatistics] = {}
         self._index: ToolIndex | None = None
         self._built_in: Mapping[str, Tool] | None = None
+        self._home = Home()
         self.extend(tools)
 
     def __len__(self) -> int:
@@ -105,6 +97,7 @@ class ToolRegistry:
         """
         part = ToolRegistry(selected(self._tools, wanted))
         part._statistics = {name: self._statistics[name] for name in part._tools}
+        part._home = self._home
         return part
 
     def names(self) -> list[str]:
@@ -179,75 +172,29 @@ class ToolRegistry:
         if counters is not None:
             counters.count(record)
 
-    async def call(
-        self,
-        name: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        context: ExecutionContext | None = None,
-        approver: Approver | None = None,
-        budget: CallBudget | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the tool's own limit, not a deadline of this coroutine
-        idempotency_key: str | None = None,
-    ) -> JsonValue:
-        """Calls a tool from host code, through the same steps as a script's call.
+    def belongs_to(self, home: Home) -> None:
+        """Let `call` share what ``home`` has. Each `Harness` says so of its registry when it is made; the last word counts."""
+        self._home = home
 
-        ``context`` says for whom and under which limits. ``approver`` is asked about tools that need approval; without
-        one nobody is, since host code needs no permission. ``budget`` can be shared by several calls: they then spend
-        and line up as the calls of one execution do. ``timeout`` (seconds) replaces the tool's own.
-        ``idempotency_key`` is what the tool finds in its `CallContext`; by default no two calls have the same.
+    async def call(
+        self, name: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[HostOptions]
+    ) -> JsonValue:
+        """Calls a tool from host code, through the same steps as a script's call; see `HostOptions` for ``options``.
+
+        The registry of a `Harness` shares with its scripts whatever outlasts an execution: resources, kept results,
+        counters, telemetry. Its limits, secrets and ``budget`` hold too, the call being an execution of its own; its
+        mode and its approver do not. A registry that no harness was made with keeps all that by itself.
 
         Returns the result as plain JSON data. Raises what a script would get: `ToolError` and `ApprovalError`
-        subclasses, the tool's own error unchanged.
+        subclasses, the tool's own error unchanged; and `UsageError` for options that cannot be.
         """
-        item = self.get(name)
-        if timeout is not None:
-            item = item.replace(timeout=timeout)
-        if approver is None and item.approval:
-            item = item.replace(approval=False)
-        facade = CallFacade(
-            _Single(self, item),
-            context or ExecutionContext(),
-            approvals=ApprovalBridge(approver),
-            budget=budget,
-            idempotency_key=idempotency_key or f"idem_{secrets.token_hex(20)}",
-        )
-        try:
-            settled = await facade.call(ToolCall(0, name, _argument_text(arguments, item)))
-        finally:
-            facade.close()
-        if settled.exception is not None:
-            raise settled.exception
-        result: JsonValue = json.loads(settled.value_json or "null")
-        return result
+        return (await self.call_recorded(name, arguments, **options)).value
 
-
-def _argument_text(arguments: Mapping[str, Any] | None, item: Tool) -> str:
-    try:
-        return to_json([to_plain(dict(arguments or {}))]).decode()
-    except SerializationError as error:
-        message = f"The arguments of {item.expression}: {error.message}"
-        raise ToolValidationError(message, details=error.details) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Single:
-    """One tool of a registry, with options of its own."""
-
-    registry: ToolRegistry
-    tool: Tool
-
-    def __iter__(self) -> Iterator[Tool]:
-        return iter([self.tool])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.registry
-
-    def get(self, name: str) -> Tool:
-        return self.tool if name == self.tool.name else self.registry.get(name)
-
-    def count(self, record: CallRecord) -> None:
-        self.registry.count(record)
+    async def call_recorded(
+        self, name: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[HostOptions]
+    ) -> HostCall:
+        """`call`, with the record of the call beside its value: cost, attempts, artifacts, duration."""
+        return await call_from_host(self, self._home, name, arguments, **options)
 
 
 @dataclass(frozen=True, slots=True)

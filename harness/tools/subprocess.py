@@ -22,6 +22,7 @@ from pydantic_core import to_json
 from harness.context import ExecutionContext
 from harness.errors import HarnessError, UsageError
 from harness.plain import dump_plain, to_plain
+from harness.tools.commandsettings import check_seed_field, check_settings
 from harness.tools.context import CallContext
 from harness.tools.invoke import Invocation
 from harness.tools.output import ToolOutput
@@ -36,7 +37,6 @@ from harness.tools.validation import call_form, invalid
 
 __all__ = ["SubprocessTool"]
 
-MAX_SECONDS = 7 * 24 * 3600
 _DID_NOTHING = frozenset({"command", "start", "cwd", "limits", "sandbox", "exec", "exit"})
 """Reasons for which a command failed without an effect: it was not started, or says so by its exit code."""
 
@@ -95,6 +95,23 @@ class SubprocessTool(Tool):
         grace: float = 0.5,
         **options: Any,
     ) -> None:
+        check_settings(
+            name,
+            {
+                "command": command,
+                "description": description,
+                "max_stdout": max_stdout,
+                "max_stderr": max_stderr,
+                "artifacts": artifacts,
+                "env": env,
+                "cwd": cwd,
+                "limits": limits,
+                "sandbox": sandbox,
+                "seed_field": seed_field,
+                "verify_determinism": verify_determinism,
+                "grace": grace,
+            },
+        )
         self._args = _arguments_model(name, args)
         self._result = _result_adapter(name, result)
         anything = {"type": "object", "properties": {}, "additionalProperties": True}
@@ -112,14 +129,7 @@ class SubprocessTool(Tool):
                 f"Tool {name!r} makes files and is declared deterministic: a result that was kept could name files that are "
                 "gone. Declare one of the two."
             )
-        if isinstance(command, (str, bytes)) or not all(isinstance(part, str) for part in command) or not command:
-            raise UsageError(f'The command of tool {name!r} is a list of strings, such as ["python3", "tool.py"].')
-        if isinstance(artifacts, str):
-            raise UsageError(
-                f"artifacts of tool {name!r} is a list of paths into its result: artifacts=[{artifacts!r}]."
-            )
-        if not isinstance(sandbox, (bool, ProcessSandbox)):
-            raise UsageError(f"sandbox of tool {name!r} is True, False or a ProcessSandbox, not {sandbox!r}.")
+        check_seed_field(name, seed_field, self._args, self.parameters)
         self._command = Command(
             argv=tuple(command),
             cwd=str(Path(cwd or ".").absolute()),
@@ -222,11 +232,8 @@ class SubprocessTool(Tool):
         seed: int | None = None,
     ) -> Self:
         """The same tool with other settings where they are given; this one is left as it is."""
-        other = copy.copy(self)
-        if timeout is not None:
-            if not 0 < timeout <= MAX_SECONDS:
-                raise UsageError(f"timeout of a call of {self.name!r} must be seconds above 0, up to a week.")
-            other.timeout = timeout
+        check_settings(self.name, {"artifacts": () if artifacts is None else artifacts, "limits": limits, "seed": seed})
+        other = copy.copy(self) if timeout is None else self.replace(timeout=timeout)
         command = self._command
         other._command = dataclasses.replace(  # noqa: SLF001 - of the same class
             command,

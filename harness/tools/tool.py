@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, Unpack
 
 from pydantic import JsonValue
@@ -192,6 +192,24 @@ class Tool(abc.ABC):
                 f"Tool {self.name!r} has no parameter {other.positional!r}; positional= must name one it has."
             )
         return other
+
+    def with_settings(
+        self,
+        *,
+        timeout: float | None = None,
+        artifacts: Sequence[str] | None = None,
+        limits: Any = None,
+        seed: int | None = None,
+    ) -> Self:
+        """The same tool as one call is to find it, where these are given; all but ``timeout`` is for commands.
+
+        Raises `UsageError` for what this tool cannot have.
+        """
+        if not (artifacts is None and limits is None and seed is None):
+            raise UsageError(
+                f"Tool {self.name!r} is no SubprocessTool: only that takes artifacts, process limits or a seed."
+            )
+        return self if timeout is None else self.replace(timeout=timeout)
 
     def describe(self) -> dict[str, Any]:
         """Everything about the tool that can be told as JSON."""
