@@ -28,6 +28,10 @@ __all__ = ["Carrier"]
 class _CannotPayError(Exception):
     """There is no paying for another attempt."""
 
+    def __init__(self, error: ToolBudgetExceededError) -> None:
+        super().__init__()
+        self.error = error
+
 
 class Carrier:
     """Carries out the calls of one execution."""
@@ -164,7 +168,7 @@ async def _again_and_again(entry: Entry, invocation: Invocation, retry: Retry, p
             try:
                 await spending.begin(price)
             except ToolBudgetExceededError as error:
-                raise _CannotPayError from error
+                raise _CannotPayError(error) from error
         try:
             # A scope of its own: the deadline of one attempt must not end the next.
             with anyio.CancelScope() as scope:
@@ -176,7 +180,8 @@ async def _again_and_again(entry: Entry, invocation: Invocation, retry: Retry, p
 
     try:
         return await keep_trying(retry, once, tried=entry.tried)
-    except _CannotPayError:
+    except _CannotPayError as stop:
+        entry.not_retried = stop.error
         last = entry.tried[-1].error
         assert last is not None  # noqa: S101 - only what failed is tried again
         raise last from None
