@@ -44,7 +44,7 @@ class Flaky:
 
 
 def told(attempt: Attempt) -> str | None:
-    return attempt.error and attempt.error.message
+    return None if attempt.error is None else attempt.error.message
 
 
 def facade_of(function: Any, economy: Economy | None = None, **options: Any) -> CallFacade:

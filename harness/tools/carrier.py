@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 import anyio
 from pydantic import JsonValue
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from harness.context import ExecutionContext
 from harness.errors import ToolBudgetExceededError
 from harness.model import CallRecord
 from harness.tools.budget import CallBudget, is_used_up
-from harness.tools.cache import result_key
+from harness.tools.cache import Kept, result_key
 from harness.tools.calls import CallObserver
 from harness.tools.compensation import Applied
 from harness.tools.context import CostReport
@@ -18,11 +20,14 @@ from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
 from harness.tools.names import BUILT_IN
+from harness.tools.output import ToolOutput
 from harness.tools.retry import Retry, keep_trying
 from harness.tools.spending import Spending
 from harness.tools.tool import Tool
 
 __all__ = ["Carrier"]
+
+_LOG = logging.getLogger("harness.tools")
 
 
 class _CannotPayError(Exception):
@@ -94,6 +99,9 @@ class Carrier:
         cache = self._economy.cache
         entry.key = key = result_key(invocation.tool, entry.arguments, self._context)
         found = cache.get(key)
+        if found is not None and found.artifacts and not await _still_true(invocation.tool, found):
+            cache.forget(key, found)
+            found = None
         if found is None:
             flight = cache.join(key)
             if flight is None:
@@ -106,7 +114,9 @@ class Carrier:
         if found is None:
             return None
         entry.cached = True
-        return invocation.take(found)
+        if found.artifacts:
+            invocation.output = ToolOutput(value=None, artifacts=found.artifacts)
+        return invocation.take(found.text)
 
     async def _pay(self, entry: Entry, spending: Spending, invocation: Invocation) -> float:
         price = invocation.price(entry.arguments)
@@ -120,10 +130,12 @@ class Carrier:
     def give_back(self, entry: Entry, value: str | None) -> None:
         """Whatever others wait for. To be called once for every call, however it ended."""
         if entry.key is not None and not entry.cached:
+            output = None if entry.invocation is None else entry.invocation.output
+            result = None if value is None else Kept(value, () if output is None else output.artifacts)
             if entry.leads:
-                self._economy.cache.land(entry.key, value)
-            elif value is not None:
-                self._economy.cache.put(entry.key, value)
+                self._economy.cache.land(entry.key, result)
+            elif result is not None:
+                self._economy.cache.put(entry.key, result)
         if entry.spending is not None:
             entry.spending.end()
         self._leave_line(entry)
@@ -154,6 +166,15 @@ class Carrier:
                 threads=invocation.context.threads,
             ),
         )
+
+
+async def _still_true(tool: Tool, kept: Kept) -> bool:
+    """Whether the files of a kept result are there, with the content they had."""
+    try:
+        return await tool.still_has(from_json(kept.text), kept.artifacts)
+    except Exception as error:  # noqa: BLE001 - a tool may raise anything; then it is called again, as if nothing were kept
+        _LOG.warning("%s could not say whether its files are there.", tool.expression, exc_info=error)
+        return False
 
 
 async def _again_and_again(entry: Entry, invocation: Invocation, retry: Retry, price: float) -> JsonValue:

@@ -6,6 +6,7 @@ the processes is in `harness.tools.process`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -19,13 +20,16 @@ from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationEr
 from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
+from harness.concurrency import THREADS
 from harness.context import ExecutionContext
 from harness.errors import HarnessError, UsageError
+from harness.model import Artifact
 from harness.plain import dump_plain, to_plain
 from harness.tools.commandsettings import check_seed_field, check_settings
 from harness.tools.context import CallContext
 from harness.tools.invoke import Invocation
 from harness.tools.output import ToolOutput
+from harness.tools.process.artifacts import WorkingDirectory
 from harness.tools.process.call import CommandCall
 from harness.tools.process.command import Command
 from harness.tools.process.document import StdoutMode
@@ -124,11 +128,6 @@ class SubprocessTool(Tool):
             uses_context=False,
             **options,
         )
-        if artifacts and self.deterministic:
-            raise UsageError(
-                f"Tool {name!r} makes files and is declared deterministic: a result that was kept could name files that are "
-                "gone. Declare one of the two."
-            )
         check_seed_field(name, seed_field, self._args, self.parameters)
         self._command = Command(
             argv=tuple(command),
@@ -189,6 +188,18 @@ class SubprocessTool(Tool):
             what = f"The result of tools.{self.name} is not what the tool declares"
             raise self._failures.wrong_shape(invalid(error, plain, what=what), plain) from None
         return plain
+
+    async def still_has(self, result: JsonValue, artifacts: Sequence[Artifact]) -> bool:
+        """Whether the files that a result names are those that were recorded, byte for byte."""
+        command = self._command
+        with contextlib.closing(WorkingDirectory(command.cwd)) as directory:
+            limits = command.limits
+            findings = await THREADS.run(
+                lambda: directory.check(
+                    result, command.artifacts, most=limits.artifacts, most_bytes=limits.artifact_bytes
+                )
+            )
+        return not findings.problems and tuple(findings.artifacts) == tuple(artifacts)
 
     def is_in_doubt_after(self, error: BaseException) -> bool:
         """Whether the command ran and did not itself say, by its exit code, that it failed."""

@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack
 from pydantic import JsonValue
 
 from harness.errors import HarnessError, ToolTimeoutError, UsageError
+from harness.model import Artifact
 from harness.plain import to_plain
 from harness.tools.calling import FunctionCall, read_call
 from harness.tools.context import CallContext
@@ -168,6 +169,13 @@ class Tool(abc.ABC):
         if isinstance(error, ToolTimeoutError):
             return True
         return isinstance(error, HarnessError) and error.details.get("in_doubt") is True
+
+    async def still_has(self, result: JsonValue, artifacts: Sequence[Artifact]) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether the files of an earlier result are there with the same content, so that it can be used again.
+
+        Asked before a kept result that has files is used; by default it is not.
+        """
+        return False
 
     @property
     def changes_nothing(self) -> bool:
