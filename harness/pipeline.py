@@ -308,15 +308,16 @@ class Harness:
         finally:
             await runtime.aclose()
 
-    def system_prompt(self, *, max_characters: int = DEFAULT_CHARACTERS) -> str:
+    def system_prompt(self, *, tools: Selection | None = None, max_characters: int = DEFAULT_CHARACTERS) -> str:
         """A section for a system prompt, in Markdown: how to write blocks, their limits, and the tools.
 
         The tools are declared in TypeScript if that fits into ``max_characters`` (of the whole section); else they are
-        listed, and the section says how a script looks them up. Deterministic.
+        listed, and the section says how a script looks them up. Deterministic. ``tools`` is as for `run`.
 
         Raises `UsageError` for less than 6,000 characters.
         """
-        return prompt_section(self.tools.describe("json"), self.limits, max_characters=max_characters)
+        given = self._granting(tools).registry
+        return prompt_section(given.describe("json"), self.limits, max_characters=max_characters)
 
     def check_sync(self, text: str, *, tools: Selection | None = None) -> list[Diagnostic]:
         """`check`, from code without an event loop."""

@@ -93,6 +93,8 @@ class FakeTools(ToolRegistry):
     def __init__(self, results: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.calls: list[FakeCall] = []
+        if not isinstance(results, Mapping | None):
+            raise UsageError(f"FakeTools takes a dict of names and results, not {results!r}.")
         for name, result in (results or {}).items():
             self.add(name, result)
 
@@ -110,6 +112,8 @@ class ScriptedApprover:
     """
 
     def __init__(self, decisions: Iterable[Decision | Callable[[ApprovalRequest], Decision]]) -> None:
+        if isinstance(decisions, (str, Decision)) or not isinstance(decisions, Iterable):
+            raise UsageError(f"ScriptedApprover takes a list of decisions, not {decisions!r}.")
         self._left = list(decisions)
         self.requests: list[ApprovalRequest] = []
 
@@ -166,7 +170,8 @@ def make_request(
 
 def chunks(text: str, *sizes: int) -> Iterator[str]:
     """``text`` in pieces of these sizes, again and again: ``chunks(text, 1)`` is one character at a time."""
-    if not sizes or min(sizes) < 1:
+    given: tuple[Any, ...] = sizes
+    if not given or not all(isinstance(size, int) and size >= 1 for size in given):
         raise UsageError("chunks() needs at least one size, and sizes of at least 1 character.")
     start = 0
     for size in itertools.cycle(sizes):

@@ -16,6 +16,8 @@ from harness.model import Artifact
 from harness.tools.resource import check_count
 from harness.tools.tool import Tool
 
+_MOST_BYTES = 1024 * 1024 * MIB
+
 __all__ = ["CacheStatistics", "Flight", "Kept", "ResultCache", "result_key"]
 
 
@@ -95,7 +97,7 @@ class ResultCache:
 
     def __init__(self, *, max_entries: int = 1_000, max_bytes: int = 16 * MIB) -> None:
         check_count(max_entries, "max_entries of the cache", least=0)
-        check_count(max_bytes // 1024, "max_bytes of the cache, in KiB,", least=0)
+        check_count(max_bytes, "max_bytes of the cache", least=0, most=_MOST_BYTES)
         self.max_entries = max_entries
         self.max_bytes = max_bytes
         self._results: OrderedDict[str, Kept] = OrderedDict()

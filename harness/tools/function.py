@@ -45,6 +45,10 @@ class FunctionTool(Tool, Generic[P, R]):
         description: str | None = None,
         **options: Unpack[ToolOptions],
     ) -> None:
+        if not callable(function):
+            raise UsageError(
+                f"A tool is made of a function, and {function!r} is none. Options have names: @tool(name=…, approval=True)."
+            )
         if inspect.isclass(function):
             raise UsageError(
                 f"{function.__name__} is a class: mark its methods with @tool, and offer an object of it: "

@@ -19,6 +19,7 @@ from harness.tools.function import tool
 from harness.tools.hostcalls import Home, HostCall, HostOptions, call_from_host
 from harness.tools.metrics import ToolStatistics
 from harness.tools.names import BUILT_IN, namespaces, not_found, suggest
+from harness.tools.resource import check_count
 from harness.tools.selection import Selection, selected
 from harness.tools.tool import Tool
 
@@ -58,6 +59,8 @@ class ToolRegistry:
 
     def extend(self, tools: Iterable[object]) -> None:
         """Adds several tools, in order: all that each of these offers (see `tools_of`)."""
+        if isinstance(tools, (str, bytes)) or not isinstance(tools, Iterable):
+            raise UsageError(f"tools is a list, also of a single tool, not {tools!r}.")
         for item in tools:
             for found in tools_of(item):
                 self._add(found)
@@ -81,6 +84,7 @@ class ToolRegistry:
                 raise UsageError(
                     f"{name!r} cannot be a tool: its namespace {space!r} is a tool. Rename one of the two."
                 )
+        item.check_preview()
         for space in namespaces(name):
             self._namespaces.setdefault(space, name)
         self._tools[name] = item
@@ -140,20 +144,26 @@ class ToolRegistry:
 
         What `tools.$search` answers. A query without a word lists the tools by name.
         """
+        check_count(limit, "limit of search()", least=1)
+        words: object = query
+        if not isinstance(words, str):
+            raise UsageError(f"search() takes text, not {query!r}.")
         if self._index is None:
             self._index = ToolIndex(item.describe() for item in self._tools.values())
         return self._index.search(query, limit)
 
-    def declaration(self, name: str) -> dict[str, str]:
-        """What `tools.$describe` answers: ``name``, ``call``, the whole ``description``, and ``declaration`` in TypeScript.
+    def declaration(self, name: str) -> dict[str, Any]:
+        """What `tools.$describe` answers: ``name``, ``call``, the whole ``description``, ``declaration`` in TypeScript, and
+        what `Tool.terms` tells.
 
         Raises `ToolNotFoundError` with near misses.
         """
-        if name not in self._tools:
-            raise not_found(name, self._tools)
-        described = self._tools[name].describe()
+        if name not in self.names():
+            raise not_found(str(name), self._tools)
+        item = self._tools[name]
+        described = item.describe()
         text = typescript([described], alone=True)
-        return {**summary(described), "description": described["description"], "declaration": text}
+        return {**summary(described), "description": described["description"], "declaration": text, **item.terms()}
 
     def _find_built_in(self, name: str) -> Tool | None:
         if name not in BUILT_IN:

@@ -17,7 +17,6 @@ from typing import Any, Literal, Self
 
 import anyio
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
 from harness.concurrency import THREADS
@@ -296,6 +295,6 @@ def _result_adapter(name: str, result: Any) -> TypeAdapter[Any] | None:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(result)
         adapter.json_schema()
-    except (PydanticUserError, TypeError) as error:
+    except Exception as error:  # whatever pydantic makes of what is no type
         raise UsageError(f"result of tool {name!r} is a pydantic model or a type with a JSON form: {error}") from error
     return adapter

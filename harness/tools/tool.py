@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, Unpack
 
@@ -16,10 +17,10 @@ from harness.tools.calling import FunctionCall, read_call
 from harness.tools.context import CallContext
 from harness.tools.formats import read_anthropic, read_openai
 from harness.tools.names import check_name, expression
-from harness.tools.options import Cost, ToolOptions, checked_options
+from harness.tools.options import OPTIONS, Cost, ToolOptions, checked_options
 from harness.tools.resource import ResourceContract
 from harness.tools.retry import Retry
-from harness.tools.schema import JsonSchema, Schema, parameters_schema, result_schema
+from harness.tools.schema import JsonSchema, Schema, check_defaults, parameters_schema, result_schema
 from harness.tools.validation import call_form
 
 __all__ = ["SchemaTool", "Tool"]
@@ -47,6 +48,8 @@ class Tool(abc.ABC):
     ) -> None:
         self.name = check_name(name)
         given = checked_options(self.name, options)
+        if not isinstance(description, str):
+            raise UsageError(f"The description of tool {name!r} is {description!r}; it is text.")
         self.description = description
         self.parameters: dict[str, Any] = dict(parameters or {"type": "object", "properties": {}})
         """JSON Schema of the argument object."""
@@ -177,6 +180,15 @@ class Tool(abc.ABC):
         """
         return False
 
+    def check_preview(self) -> None:
+        """Raises `UsageError` for a ``preview`` that is no result of this tool. One that is a function is not called."""
+        if self.preview is None or callable(self.preview):
+            return
+        try:
+            self.validate_result(self.preview)
+        except HarnessError as error:
+            raise UsageError(f"The preview of tool {self.name!r} is no result of it. {error.message}") from error
+
     @property
     def changes_nothing(self) -> bool:
         """Whether its author says that a call has no effect: it is deterministic, or only tagged ``read``."""
@@ -191,7 +203,9 @@ class Tool(abc.ABC):
     def replace(self, **options: Unpack[ToolOptions]) -> Self:
         """The same tool with other options, such as ``timeout=5``. Raises `UsageError` as the constructor does."""
         other = copy.copy(self)
-        own = {option: getattr(self, option) for option in ToolOptions.__annotations__}
+        own = {option: getattr(self, option) for option in OPTIONS}
+        if "cache" in options:
+            del own["deterministic"]
         # What goes together is looked at as a whole: retry= for a tool that is idempotent already, for example.
         for option, value in checked_options(self.name, {**own, **options}).items():
             setattr(other, option, value)
@@ -233,6 +247,18 @@ class Tool(abc.ABC):
             "tags": list(self.tags),
             "positional": self.positional,
             "version": self.version,
+            **self.terms(),
+        }
+
+    def terms(self) -> dict[str, Any]:
+        """What a call costs, may use and leaves behind, as JSON: ``cost_cents`` (None if it depends on the arguments),
+        ``retry``, ``resource``, and whether it can be taken back (``revert``).
+        """
+        return {
+            "cost_cents": None if callable(self.cost) else self.cost,
+            "retry": None if self.retry is None else dataclasses.asdict(self.retry),
+            "resource": None if self.resource is None else dataclasses.asdict(self.resource),
+            "revert": self.revert is not None,
         }
 
 
@@ -264,6 +290,7 @@ class SchemaTool(Tool):
             **options,
         )
         self._takes = JsonSchema(takes, f"The parameters of tool {own_name!r}")
+        check_defaults(takes, own_name)
         self._gives = None if gives is None else JsonSchema(gives, f"The result of tool {own_name!r}")
 
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
