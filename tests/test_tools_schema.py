@@ -610,3 +610,22 @@ async def test_a_tool_with_other_options_or_another_name_is_another_tool():
     assert again.retry == Retry(attempts=2)
     with pytest.raises(UsageError, match="idempotent=True"):
         again.replace(idempotent=False)
+
+
+@pytest.mark.requirement("TOOL-005")
+async def test_a_default_is_not_changed_by_whoever_gets_it():
+    def add(words: list[str]) -> list[str]:
+        words.append("x")
+        return words
+
+    made = Tool.from_schema("add", add, {"properties": {"words": {"type": "array", "default": []}}})
+    assert [await call_tool(made) for _ in range(2)] == [["x"], ["x"]]
+    assert made.parameters["properties"]["words"]["default"] == []
+
+
+@pytest.mark.requirement("TOOL-003")
+def test_what_is_built_in_and_says_nothing_is_refused():
+    with pytest.raises(UsageError, match="does not say what it takes"):
+        tool(max)
+    with pytest.raises(UsageError, match=r"give its tool one: tool\(name=…\)"):
+        tool(lambda: 1)

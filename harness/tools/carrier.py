@@ -84,7 +84,7 @@ class Carrier:
             await self._observer.started(entry.call, entry.request)
         tool = invocation.tool
         if tool.revert is not None:
-            entry.invoked_with = to_json(entry.arguments).decode()
+            entry.invoked_with = to_json(tool.with_defaults(entry.arguments)).decode()
         if tool.retry is not None:
             return invocation.encode(await _again_and_again(entry, invocation, tool.retry, price))
         try:
@@ -97,7 +97,7 @@ class Carrier:
     async def _recall(self, entry: Entry, invocation: Invocation) -> str | None:
         """The result of an equal call, made before or under way; None if this call is to be made."""
         cache = self._economy.cache
-        entry.key = key = result_key(invocation.tool, entry.arguments, self._context)
+        entry.key = key = result_key(invocation.tool, invocation.tool.with_defaults(entry.arguments), self._context)
         found = cache.get(key)
         if found is not None and found.artifacts and not await _still_true(invocation.tool, found):
             cache.forget(key, found)
@@ -119,7 +119,7 @@ class Carrier:
         return invocation.take(found.text)
 
     async def _pay(self, entry: Entry, spending: Spending, invocation: Invocation) -> float:
-        price = invocation.price(entry.arguments)
+        price = invocation.price(invocation.tool.with_defaults(entry.arguments))
         try:
             await spending.begin(price)
         except ToolBudgetExceededError as error:

@@ -346,7 +346,9 @@ class CallFacade:
 def _made_up(entry: Entry, invocation: Invocation) -> str:
     entry.made_up = True
     tool = invocation.tool
-    return invocation.encode(sample(tool.result) if tool.preview is None else invocation.preview(entry.arguments))
+    return invocation.encode(
+        sample(tool.result) if tool.preview is None else invocation.preview(tool.with_defaults(entry.arguments))
+    )
 
 
 def _defect(call: ToolCall, error: Exception) -> HarnessInternalError:

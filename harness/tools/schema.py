@@ -7,6 +7,7 @@ against come from scripts.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import operator
@@ -25,7 +26,7 @@ from harness.tools.validation import Finding, finding, misfit
 if TYPE_CHECKING:
     import jsonschema_rs
 
-__all__ = ["COMPOSITE", "JsonSchema", "Schema", "check_defaults", "parameters_schema", "result_schema"]
+__all__ = ["COMPOSITE", "JsonSchema", "Schema", "check_defaults", "defaults", "parameters_schema", "result_schema"]
 
 Schema = Mapping[str, Any] | type[BaseModel]
 """A JSON Schema, or a pydantic model in place of the one it has."""
@@ -90,6 +91,15 @@ class JsonSchema:
     def _findings(self, value: JsonValue) -> list[Finding]:
         errors = itertools.islice(self._validator.iter_errors(value), _MAX_FINDINGS)
         return [found for error in errors for found in _explained(error, value, self._schema)]
+
+
+def defaults(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``default`` of each property that is left out: copies, which may be changed."""
+    return {
+        name: copy.deepcopy(member["default"])
+        for name, member in schema.get("properties", {}).items()
+        if name not in arguments and isinstance(member, Mapping) and "default" in member
+    }
 
 
 def check_defaults(schema: dict[str, Any], tool: str) -> None:
@@ -220,6 +230,7 @@ _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "pattern": lambda error: (
         f"expected text that matches {getattr(error.kind, 'pattern', 'its pattern within reason')}"
     ),
+    "contains": lambda _: "expected more items that fit what it must contain",
     "falseSchema": lambda _: "nothing is allowed here",
 }
 

@@ -20,7 +20,7 @@ from harness.tools.names import check_name, expression
 from harness.tools.options import OPTIONS, Cost, ToolOptions, checked_options
 from harness.tools.resource import ResourceContract
 from harness.tools.retry import Retry
-from harness.tools.schema import JsonSchema, Schema, check_defaults, parameters_schema, result_schema
+from harness.tools.schema import JsonSchema, Schema, check_defaults, defaults, parameters_schema, result_schema
 from harness.tools.validation import call_form
 
 __all__ = ["SchemaTool", "Tool"]
@@ -163,6 +163,10 @@ class Tool(abc.ABC):
         Raises `ToolValidationError`, or `SerializationError` as `to_plain` does.
         """
 
+    def with_defaults(self, arguments: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """A valid argument object with what was left out filled in, where the schema has a ``default`` for it."""
+        return {**arguments, **defaults(self.parameters, arguments)}
+
     def is_in_doubt_after(self, error: BaseException) -> bool:
         """Whether a call may have taken effect although `invoke` raised ``error``.
 
@@ -295,7 +299,7 @@ class SchemaTool(Tool):
 
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """The arguments with the schema's defaults filled in."""
-        given = {**arguments, **self._function.defaults(arguments)}
+        given = {**arguments, **defaults(self.parameters, arguments)}
         if not self._takes.fits(given):
             raise self._takes.misfit(
                 given,
