@@ -359,8 +359,8 @@ class Harness:
         """Call ``revert`` of every call an execution applied, the last one first, and report each.
 
         A revert that fails does not stop the others; another rollback tries it again. What is needed is kept in memory,
-        for the last 100 executions that made such calls. Raises `UsageError` for an execution that is not among them,
-        or runs still.
+        for the last 100 executions that made such calls. Raises `UsageError` for an execution that is not kept, or runs
+        still.
         """
         self._check_process()
         return await self._economy.ledger.rollback(execution_id)

@@ -350,3 +350,14 @@ async def test_the_tool_itself_says_whether_its_files_are_there(answer):
         assert [record.cached for record in records] == [False, known]
         assert all(record.artifacts == (artifact,) for record in records)
         assert (economy.cache.statistics.hits, economy.cache.statistics.misses) == ((1, 1) if known else (0, 2))
+
+
+@pytest.mark.requirement("BUD-058")
+async def test_what_is_left_out_is_what_its_default_says():
+    @tool(deterministic=True)
+    async def add(a: int, b: int = 2) -> int:
+        return a + b
+
+    registry = ToolRegistry([add])
+    records = [(await registry.call_recorded("add", given)).record for given in ({"a": 1}, {"a": 1, "b": 2}, {"a": 2})]
+    assert [record.cached for record in records] == [False, True, False]

@@ -172,8 +172,8 @@ async def test_a_kept_result_and_a_dry_run_changed_nothing():
         assert told(await harness.rollback(id_of(outcome))) == [(1, "order", "reverted")]
     async with Harness(tools=shop.tools(), mode="dry-run") as harness:
         outcome = await harness.run(block("await tools.order({item: 'a'})"))
-        with pytest.raises(UsageError, match="nothing to roll back"):
-            await harness.rollback(id_of(outcome))
+        report = await harness.rollback(id_of(outcome))
+        assert (report.steps, report.complete) == ((), True)
 
 
 @pytest.mark.requirement("BUD-074")
@@ -225,6 +225,12 @@ async def test_what_is_kept_is_bounded(monkeypatch):
     assert [f"exec_{number}" in ledger for number in (4, 5, 104)] == [False, True, True]
     with pytest.raises(UsageError, match="last 100"):
         await ledger.rollback("exec_4")
+    monkeypatch.setattr(compensation, "MAX_UNCHANGED", 2)
+    for number in range(3):
+        ledger.close(f"exec_empty_{number}")
+    assert [(await ledger.rollback(f"exec_empty_{number}")).steps for number in (1, 2)] == [(), ()]
+    with pytest.raises(UsageError, match="the last 2 that did not"):
+        await ledger.rollback("exec_empty_0")
     monkeypatch.setattr(compensation, "MAX_BYTES", 1_000)  # what one call takes, whatever it holds, is part of it
     add("exec_large", "x" * 990)
     assert "exec_104" not in ledger
@@ -364,8 +370,7 @@ async def test_a_call_that_was_cancelled_while_it_ran_is_in_doubt(how):
 @pytest.mark.requirement("BUD-075")
 async def test_a_tool_that_says_that_it_failed_left_nothing():
     made, _ = acting(ValueError("no"))
-    with pytest.raises(UsageError, match="nothing to roll back"):
-        await rolled_back(made)
+    assert (await rolled_back(made)).steps == ()
 
 
 @pytest.mark.requirement("BUD-075")
@@ -389,11 +394,7 @@ async def test_an_earlier_attempt_that_overran_leaves_the_call_in_doubt():
 )
 async def test_a_command_says_by_its_exit_code_alone_that_it_did_nothing(program, status):
     made = SubprocessTool("f", [sys.executable, "-S", "-c", program], revert=lambda *_: None)
-    if status is None:
-        with pytest.raises(UsageError, match="nothing to roll back"):
-            await rolled_back(made)
-    else:
-        assert told(await rolled_back(made)) == [(1, "f", status)]
+    assert told(await rolled_back(made)) == ([] if status is None else [(1, "f", status)])
 
 
 @pytest.mark.requirement("BUD-076")
@@ -450,3 +451,26 @@ async def test_what_is_declared_to_change_nothing_is_not_listed():
         assert (told(report), report.complete) == ([(4, "order", "reverted")], True)
         report = await harness.rollback(id_of(await harness.run(block("await tools.touch()"))))
         assert [step.status for step in report.left] == ["not_revertible"]
+
+
+@pytest.mark.requirement("BUD-058")
+async def test_callbacks_get_the_defaults_too():
+    reverted: list[Any] = []
+
+    @tool(
+        cost=lambda arguments: arguments["n"],
+        preview=lambda arguments: arguments["n"],
+        revert=lambda *given: reverted.append(given),
+    )
+    async def f(n: int = 3) -> int:
+        return n
+
+    async with Harness(tools=[f]) as harness:
+        outcome = await harness.run(block("await tools.f()"))
+        assert outcome.executions[0].calls[0].cost_cents == 3
+        assert outcome.executions[0].calls[0].args == {}
+        assert (await harness.rollback(id_of(outcome))).complete
+    assert reverted == [({"n": 3}, 3)]
+    async with Harness(tools=[f], mode="dry-run") as harness:
+        (line,) = (await harness.run(block("console.log(await tools.f())"))).executions[0].logs
+        assert line.text == "3"

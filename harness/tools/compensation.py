@@ -28,6 +28,8 @@ _LOG = logging.getLogger("harness.tools")
 
 MAX_EXECUTIONS = 100
 """Past executions that are kept; the oldest are forgotten first."""
+MAX_UNCHANGED = 1_000
+"""Past executions that changed nothing, of which the ids are kept."""
 MAX_BYTES = 64 * MIB
 """Kept over all executions, most of it arguments and results as JSON; the newest execution is always kept."""
 _OF_A_CALL = 256
@@ -107,6 +109,7 @@ class Ledger:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._executions: OrderedDict[str, _Execution] = OrderedDict()
+        self._unchanged: OrderedDict[str, None] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
@@ -118,6 +121,7 @@ class Ledger:
         if call.arguments_json is None and call.result_json is not None:
             call.result_json = ""
         with self._lock:
+            self._unchanged.pop(execution_id, None)
             execution = self._executions.setdefault(execution_id, _Execution())
             execution.calls.append(call)
             execution.size += call.size
@@ -130,21 +134,29 @@ class Ledger:
 
     def close(self, execution_id: str) -> None:
         """The execution is over: from now on it can be rolled back."""
-        execution = self._executions.get(execution_id)
-        if execution is not None:
-            execution.over = True
+        with self._lock:
+            execution = self._executions.get(execution_id)
+            if execution is not None:
+                execution.over = True
+                return
+            self._unchanged[execution_id] = None
+            while len(self._unchanged) > MAX_UNCHANGED:
+                self._unchanged.popitem(last=False)
 
     async def rollback(self, execution_id: str) -> RollbackReport:
         """Revert what an execution applied, the last call first; a failure does not stop it.
 
-        A call in doubt is reverted only if its tool says ``revert_in_doubt``. Doing it again tries again what failed. Raises `UsageError` for an execution that applied nothing, runs still,
-        is being rolled back or is not kept any more.
+        A call in doubt is reverted only if its tool says ``revert_in_doubt``. Doing it again tries again what failed. Raises `UsageError` for an execution that runs still, is being rolled
+        back or is not kept any more.
         """
         execution = self._executions.get(execution_id)
+        if execution is None and execution_id in self._unchanged:
+            return RollbackReport(execution_id=execution_id, steps=())
         if execution is None:
             raise UsageError(
-                f"There is nothing to roll back for execution {execution_id!r}: it applied no call, or it is none of the "
-                f"last {MAX_EXECUTIONS} that did (fewer, if their data are more than {MAX_BYTES // MIB} MiB)."
+                f"Execution {execution_id!r} cannot be rolled back: it never ran here, or is not kept any more. Kept are "
+                f"the last {MAX_EXECUTIONS} that changed something (fewer, if their data are more than "
+                f"{MAX_BYTES // MIB} MiB), and the last {MAX_UNCHANGED:,} that did not."
             )
         if not execution.over:
             raise UsageError(f"Execution {execution_id!r} is still running; cancel it, or wait for its end.")

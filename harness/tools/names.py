@@ -59,6 +59,8 @@ def check_name(name: object) -> str:
     shown = visible(name[:80])
     if len(name) > MAX_NAME:
         raise UsageError(f"The tool name '{shown}'… is longer than {MAX_NAME} characters; choose a shorter one.")
+    if name == "<lambda>":
+        raise UsageError("A lambda has no name of its own; give its tool one: tool(name=…)(lambda …).")
     if not _NAME.match(name):
         raise UsageError(
             f"'{shown}' cannot be the name of a tool: use ASCII letters, digits and underscores, and dots between the "

@@ -94,11 +94,15 @@ def read_signature(function: Callable[..., Any], name: str, *, method: bool = Fa
     check_kind(function, name)
     hints = type_hints(function, name)
     description, texts = _documentation(function)
+    try:
+        listed = list(inspect.signature(function).parameters.values())
+    except ValueError as error:
+        raise UsageError(f"Tool {name!r} is built in and does not say what it takes; wrap it in a function.") from error
     context = context_parameter(function, hints, name)
     definitions: dict[str, Any] = {}
     fields: dict[str, str] = {}
     own_defaults: set[str] = set()
-    for parameter in list(inspect.signature(function).parameters.values())[method:]:
+    for parameter in listed[method:]:
         if parameter.name == context:
             continue
         hint = hints.get(parameter.name, Any)
