@@ -70,12 +70,26 @@ async def fetch(question: Question, bounds: Bounds) -> Answer:
     Raises `ToolExecutionError` that says what went wrong; it is retryable where asking again may help and does no harm.
     """
     async with bounds.transport() as carrier:
-        for _ in range(bounds.max_redirects + 1):
-            answer, location = await _ask(carrier, question, bounds)
-            if location is None or bounds.max_redirects == 0:
-                return answer
-            question = _redirected(question, answer, location, bounds)
-    raise _failure(bounds, f"was redirected more than {bounds.max_redirects} times, at last to {_shown(question.url)}.")
+        answer, location = await _ask(carrier, question, bounds)
+        try:
+            return await _follow(carrier, question, answer, location, bounds)
+        except ToolExecutionError as error:
+            # It was answered, whatever became of where that led.
+            error.details |= in_doubt(question.method)
+            raise
+
+
+async def _follow(
+    carrier: httpx.AsyncBaseTransport, question: Question, answer: Answer, location: str | None, bounds: Bounds
+) -> Answer:
+    for _ in range(bounds.max_redirects):
+        if location is None:
+            return answer
+        question = _redirected(question, answer, location, bounds)
+        answer, location = await _ask(carrier, question, bounds)
+    if location is None or bounds.max_redirects == 0:
+        return answer
+    raise _failure(bounds, f"was redirected more than {bounds.max_redirects} times, at last by {_shown(question.url)}.")
 
 
 async def _ask(carrier: httpx.AsyncBaseTransport, question: Question, bounds: Bounds) -> tuple[Answer, str | None]:

@@ -75,6 +75,11 @@ class FunctionTool(Tool, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
 
+    @property
+    def __isabstractmethod__(self) -> bool:
+        """As of the function: an abstract class that has it is none to make objects of."""
+        return getattr(self.function, "__isabstractmethod__", False)
+
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
     @overload
