@@ -120,6 +120,7 @@ if TYPE_CHECKING:
     from harness.tools.context import CallContext
     from harness.tools.deferred import Deferred
     from harness.tools.function import FunctionTool
+    from harness.tools.hostcalls import HostCall
     from harness.tools.metrics import ToolStatistics
     from harness.tools.output import ToolOutput
     from harness.tools.process.settings import ProcessLimits, ProcessSandbox
@@ -227,6 +228,7 @@ _MODULES = {
     "harness.tools.context": ["CallContext"],
     "harness.tools.deferred": ["Deferred"],
     "harness.tools.function": ["FunctionTool"],
+    "harness.tools.hostcalls": ["HostCall"],
     "harness.tools.metrics": ["ToolStatistics"],
     "harness.tools.output": ["ToolOutput"],
     "harness.tools.process.settings": ["ProcessLimits", "ProcessSandbox"],
@@ -281,6 +283,7 @@ __all__ = [
     "HarnessError",
     "HarnessInternalError",
     "HarnessStatus",
+    "HostCall",
     "IdempotencyKeyError",
     "Ignored",
     "Journal",

@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring
 from typing import Any
@@ -31,6 +32,8 @@ __all__ = [
 
 MAX_SAFE_INTEGER = 2**53 - 1
 """The largest integer that every JSON reader, JavaScript among them, takes exactly."""
+
+_GREATEST = int(sys.float_info.max)
 
 _PLAIN_KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 
@@ -88,17 +91,14 @@ def with_doubles(value: Any) -> Any:
     """A copy of plain JSON data in which every integer beyond ±(2^53−1) is the double nearest to it.
 
     For data that others made, such as a schema with ``"maximum": 9223372036854775807``: it is what a reader of JSON that
-    knows only doubles takes it for. An integer that no double comes near stays, and has no canonical form.
+    knows only doubles takes it for; one past all doubles is the greatest of them.
     """
     if isinstance(value, Mapping):
         return {key: with_doubles(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [with_doubles(item) for item in value]
     if isinstance(value, int) and not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
-        try:
-            return float(value)
-        except OverflowError:
-            return value
+        return float(min(max(value, -_GREATEST), _GREATEST))
     return value
 
 

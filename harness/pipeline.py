@@ -45,6 +45,7 @@ from harness.tools.budget import Budget, OnBudget, OnRateLimit
 from harness.tools.cache import ResultCache
 from harness.tools.compensation import Ledger, RollbackReport
 from harness.tools.economy import Economy
+from harness.tools.hostcalls import Home
 from harness.tools.registry import ToolRegistry
 from harness.tools.selection import Selection
 from harness.tools.telemetry import Telemetry
@@ -179,6 +180,7 @@ class Harness:
         )
         self._economy.budget.check_names(self.tools.names())
         self._economy.resources.add_all(tool.resource for tool in self.tools if tool.resource is not None)
+        self.tools.belongs_to(Home(self._economy, self.limits, redactor))
         self._settings = Settings(
             registry=self.tools,
             limits=self.limits,
@@ -468,15 +470,16 @@ class Harness:
         async with self._open_runtime() as runtime:
             return await inspect_text(text, self._granting(tools), runtime)
 
-    def system_prompt(self, *, max_characters: int = DEFAULT_CHARACTERS) -> str:
+    def system_prompt(self, *, tools: Selection | None = None, max_characters: int = DEFAULT_CHARACTERS) -> str:
         """A section for a system prompt, in Markdown: how to write blocks, their limits, and the tools.
 
         The tools are declared in TypeScript if that fits into ``max_characters`` (of the whole section); else they are
-        listed, and the section says how a script looks them up. Deterministic.
+        listed, and the section says how a script looks them up. Deterministic. ``tools`` is as for `run`.
 
         Raises `UsageError` for less than 6,000 characters.
         """
-        return prompt_section(self.tools.describe("json"), self.limits, max_characters=max_characters)
+        given = self._granting(tools).registry
+        return prompt_section(given.describe("json"), self.limits, max_characters=max_characters)
 
     def check_sync(self, text: str, *, tools: Selection | None = None) -> list[Diagnostic]:
         """`check`, from code without an event loop."""
@@ -518,8 +521,8 @@ class Harness:
         """Call ``revert`` of every call an execution applied, the last one first, and report each.
 
         A revert that fails does not stop the others; another rollback tries it again. What is needed is kept in memory,
-        for the last 100 executions that made such calls. Raises `UsageError` for an execution that is not among them,
-        or runs still.
+        for the last 100 executions that made such calls. Raises `UsageError` for an execution that is not kept, or runs
+        still.
         """
         self._check_process()
         return await self._economy.ledger.rollback(execution_id)

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import struct
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -239,11 +240,9 @@ def test_a_large_integer_is_written_only_if_no_digit_is_lost():
 def test_with_doubles_changes_only_what_no_reader_of_doubles_can_take():
     value = {"a": [2**63 - 1, -(2**60), 2**53 - 1, True, 1.5, "x"], "b": 10**400}
     changed = with_doubles(value)
-    assert changed == {"a": [float(2**63), -float(2**60), 2**53 - 1, True, 1.5, "x"], "b": 10**400}
+    assert changed == {"a": [float(2**63), -float(2**60), 2**53 - 1, True, 1.5, "x"], "b": sys.float_info.max}
     assert to_canonical_json(changed["a"]) == '[9223372036854776000,-1152921504606847000,9007199254740991,true,1.5,"x"]'
-    with pytest.raises(SerializationError) as caught:
-        to_canonical_json(changed)
-    assert caught.value.details["path"] == "$.b"
+    assert to_canonical_json(changed["b"]) == "1.7976931348623157e+308"
 
 
 @pytest.mark.requirement("CAN-003")

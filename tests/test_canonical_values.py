@@ -34,6 +34,7 @@ from harness.model import (
 from harness.parser import Parser
 from harness.tools.calls import ToolCall
 from harness.tools.registry import ToolRegistry
+from harness.tools.retry import Retry
 
 SPAN = Span(start=0, end=9, line=1, column=1, end_line=1, end_column=10)
 ELSEWHERE = Span(start=5, end=14, line=2, column=1, end_line=2, end_column=10)
@@ -125,7 +126,7 @@ FAMILIES: dict[str, tuple[list[Canonical], list[Canonical]]] = {
     "tool": (
         [
             tool(name="lookup", tags=["a", "b"])(lookup),
-            tool(name="lookup", tags=["b", "a"], cost=5)(also_lookup),
+            tool(name="lookup", tags=["b", "a"], retry=Retry(attempts=3))(also_lookup),
         ],
         [
             tool(name="lookup")(lookup),
@@ -133,6 +134,7 @@ FAMILIES: dict[str, tuple[list[Canonical], list[Canonical]]] = {
             tool(name="lookup", tags=["a", "b"], approval=True)(lookup),
             tool(name="lookup", tags=["a", "b"], version="2")(lookup),
             tool(name="lookup", tags=["a", "b"], timeout=3)(lookup),
+            tool(name="lookup", tags=["a", "b"], cost=5)(lookup),
         ],
     ),
 }
@@ -221,7 +223,7 @@ def test_a_schema_may_hold_integers_that_no_double_is():
 def test_a_contract_does_not_look_at_what_is_behind_it():
     one = Tool.from_schema("t", lambda **_: 1, description="d")
     assert Tool.from_schema("t", lambda **_: 2, description="d").content_hash() == one.content_hash()
-    assert one.replace(cost=3).content_hash() == one.content_hash()
+    assert one.replace(cost=3).content_hash() != one.content_hash()
     assert one.replace(idempotent=True).content_hash() != one.content_hash()
     assert one.renamed("u").content_hash() != one.content_hash()
     assert Tool.from_schema("t", lambda **_: 1, description="D").content_hash() != one.content_hash()

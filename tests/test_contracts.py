@@ -330,7 +330,7 @@ TERMS: list[tuple[dict[str, Any], dict[str, Any], str, Impact, str, Impact]] = [
 
 
 @pytest.mark.requirement("CMP-021")
-@pytest.mark.parametrize("case", TERMS, ids=[f"{case[2]} {case[1]}" for case in TERMS])
+@pytest.mark.parametrize("case", TERMS, ids=[f"{case[2]} {' '.join(case[1])}" for case in TERMS])
 def test_a_change_of_terms(case):
     options, others, kind, forth, back_kind, back = case
     there, here = compare(made(**options), made(**others)), compare(made(**others), made(**options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from harness import Harness, Limits, ToolNotFoundError, ToolRegistry, ToolValidationError, UsageError, detect, tool
+from harness import (
+    Harness,
+    Limits,
+    ResourceContract,
+    Retry,
+    ToolNotFoundError,
+    ToolRegistry,
+    ToolValidationError,
+    UsageError,
+    detect,
+    tool,
+)
 from harness.declarations.aliases import TypeNames
 from harness.declarations.markdown import markdown
 from harness.declarations.names import access, call_form, member, type_name
@@ -577,11 +589,33 @@ def test_what_a_search_says_and_that_new_tools_are_found():
     assert len(first_sentence("x" * 500)) == 160
 
 
+@pytest.mark.requirement("DECL-023")
+def test_a_system_prompt_of_some_tools():
+    @tool(tags=["read"])
+    async def look() -> int:
+        return 1
+
+    @tool(name="fs.write")
+    async def write(path: str) -> None: ...
+
+    harness = Harness(tools=[look, write])
+    for wanted in (["tag:read"], lambda one: one.name == "look"):
+        assert harness.system_prompt(tools=wanted) == Harness(tools=[look]).system_prompt()
+    assert harness.system_prompt(tools=[]) == Harness().system_prompt()
+    with pytest.raises(UsageError, match="No tool or namespace"):
+        harness.system_prompt(tools=["nope"])
+    for wrong in (5, "7000", True):
+        with pytest.raises(UsageError, match="max_characters"):
+            harness.system_prompt(max_characters=wrong)  # type: ignore[arg-type] # on purpose
+
+
 @pytest.mark.requirement("DECL-032")
 def test_one_declaration():
     registry = shop()
     found = registry.declaration("getInvoice")
-    assert list(found) == ["name", "call", "description", "declaration"]
+    terms = {"cost_cents": 0, "retry": None, "resource": None, "revert": False}
+    assert list(found) == ["name", "call", "description", "declaration", *terms]
+    assert {name: found[name] for name in terms} == terms
     assert found["declaration"] == (
         "declare const tools: {\n  /** Fetches a bill. */\n  getInvoice(args: { number: string }): Promise<Invoice>;\n};\n"
         "\ntype Invoice = { number: string };\n"
@@ -589,6 +623,43 @@ def test_one_declaration():
     assert registry.declaration("orders.list")["description"] == "Lists the orders of a customer. With all their items."
     with pytest.raises(ToolNotFoundError, match=r"tools\.refund"):
         registry.declaration("refunds")
+
+
+@pytest.mark.requirement("DECL-035")
+def test_what_a_call_costs_uses_and_leaves_behind_is_told():
+    pool = ResourceContract("pool", budget_cents=None)
+
+    @tool(cost=2, resource=pool, idempotent=True, retry=Retry(attempts=2), revert=lambda arguments, result: None)
+    async def book() -> None:
+        """Books."""
+
+    @tool(cost=lambda arguments: arguments["n"])
+    async def dear(n: int) -> None: ...
+
+    registry = ToolRegistry([book, dear])
+    told = {
+        "cost_cents": 2,
+        "retry": {"attempts": 2, "initial": 0.1, "maximum": 5.0, "multiplier": 2.0, "jitter": 0.1},
+        "resource": {
+            "resource_id": "pool", "budget_cents": None, "rate_limit_per_min": 60, "max_concurrent": 5,
+            "schema_version": "1.0",
+        },
+        "revert": True,
+    }  # fmt: skip
+    described = registry.describe("json")
+    assert described[0].items() >= told.items()
+    assert described[1]["cost_cents"] is None
+    assert json.loads(json.dumps(described)) == described
+    script = "<tool-calls>return await tools.$describe('book')</tool-calls>"
+    execution = Harness(tools=registry, isolation="thread").run_sync(script).executions[0]
+    assert isinstance(execution.value, dict)
+    assert execution.value.items() >= told.items()
+    words = "Can be repeated safely. Costs 2 cents. Is tried up to 2 times. Uses the resource pool. Can be taken back."
+    assert words in registry.describe("markdown")
+    assert "Costs as its arguments say." in registry.describe("markdown")
+    declared = registry.describe("ts")
+    assert "Each call costs 2 cents." in declared
+    assert "Each call costs money, depending on its arguments." in declared
 
 
 # ── from a script ────────────────────────────────────────────────────────────────────────────────────────────────────

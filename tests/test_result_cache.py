@@ -19,14 +19,15 @@ from harness import (
     ResourceContract,
     ResultCache,
     SubprocessTool,
+    ToolOutput,
     UsageError,
     tool,
 )
 from harness.approvals.bridge import ApprovalBridge
 from harness.context import ExecutionContext
-from harness.model import CallStatus
-from harness.testing import FakeTools, make_test_context
-from harness.tools.cache import result_key
+from harness.model import Artifact, CallStatus
+from harness.testing import FakeTool, FakeTools, make_test_context
+from harness.tools.cache import Kept, result_key
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.economy import Economy
 from harness.tools.facade import CallFacade
@@ -191,11 +192,11 @@ async def test_without_a_result_each_call_is_made_on_its_own(ending):
 @pytest.mark.requirement("BUD-053")
 def test_the_least_recently_used_goes_first():
     cache = ResultCache(max_entries=2)
-    cache.put("a", "1")
-    cache.put("b", "2")
-    assert cache.get("a") == "1"
-    cache.put("c", "3")
-    assert [cache.get(key) for key in "abc"] == ["1", None, "3"]
+    cache.put("a", Kept("1"))
+    cache.put("b", Kept("2"))
+    assert cache.get("a") == Kept("1")
+    cache.put("c", Kept("3"))
+    assert [cache.get(key) for key in "abc"] == [Kept("1"), None, Kept("3")]
     assert (len(cache), cache.statistics.evicted, cache.size) == (2, 1, 2)
     cache.clear()
     assert (len(cache), cache.size, cache.get("a")) == (0, 0, None)
@@ -205,13 +206,13 @@ def test_the_least_recently_used_goes_first():
 def test_the_bytes_are_bounded_too():
     cache = ResultCache(max_bytes=4 * 1024)
     for number in range(50):
-        cache.put(str(number), "é" * 500)
+        cache.put(str(number), Kept("é" * 500))
         assert cache.size <= 4 * 1024
     assert len(cache) == 4
-    cache.put("large", "x" * 5_000)
+    cache.put("large", Kept("x" * 5_000))
     assert cache.get("large") is None
-    cache.put("same", "x")
-    cache.put("same", "xy")
+    cache.put("same", Kept("x"))
+    cache.put("same", Kept("xy"))
     assert cache.size == 2
 
 
@@ -305,5 +306,58 @@ async def test_the_result_of_a_command_answers_other_executions_too():
             (await harness.run("<tool-calls>await tools.moment()</tool-calls>")).executions[0].value for _ in range(2)
         ]
     assert values[0] == values[1]
-    with pytest.raises(UsageError, match="could name files that are gone"):
-        SubprocessTool("maker", command, deterministic=True, artifacts=["file"])
+
+
+@pytest.mark.requirement("BUD-057")
+async def test_files_are_kept_with_their_result_as_long_as_they_are_there(tmp_path):
+    program = "import json; open('report', 'a').write('x'); print(json.dumps({'files': ['report']}))"
+    command = [sys.executable, "-S", "-c", program]
+    made = SubprocessTool("report", command, cwd=tmp_path, deterministic=True, artifacts=["files[*]"])
+    registry = ToolRegistry([made])
+    first = (await registry.call_recorded("report")).record
+    kept = (await registry.call_recorded("report")).record
+    assert (first.cached, kept.cached) == (False, True)
+    assert kept.artifacts == first.artifacts
+    assert [(artifact.path, artifact.bytes) for artifact in kept.artifacts] == [("report", 1)]
+    (tmp_path / "report").write_text("y")  # of the same length, and not what was made
+    again = (await registry.call_recorded("report")).record
+    assert (again.cached, again.artifacts[0].bytes) == (False, 2)
+    assert (await registry.call_recorded("report")).record.cached
+    (tmp_path / "report").unlink()
+    assert not (await registry.call_recorded("report")).record.cached
+
+
+@pytest.mark.requirement("BUD-057")
+@pytest.mark.parametrize("answer", [True, False, OSError("gone")])
+async def test_the_tool_itself_says_whether_its_files_are_there(answer):
+    artifact = Artifact(path="a", bytes=1, sha256="0" * 64)
+
+    class Maker(FakeTool):
+        async def still_has(self, result: Any, artifacts: Any) -> bool:
+            assert (result, artifacts) == ({"file": "a"}, (artifact,))
+            if isinstance(answer, Exception):
+                raise answer
+            return bool(answer)
+
+    calls: list[Any] = []
+    output = ToolOutput(value={"file": "a"}, artifacts=(artifact,))
+    for kind, known in ((Maker, answer is True), (FakeTool, False)):  # by default nobody knows
+        economy = Economy()
+        tools = ToolRegistry(
+            [kind("f", lambda _arguments: output, calls=calls, deterministic=True, uses_context=False)]
+        )
+        records = [(await settle(facade_of(tools, economy), "f")).record for _ in range(2)]
+        assert [record.cached for record in records] == [False, known]
+        assert all(record.artifacts == (artifact,) for record in records)
+        assert (economy.cache.statistics.hits, economy.cache.statistics.misses) == ((1, 1) if known else (0, 2))
+
+
+@pytest.mark.requirement("BUD-058")
+async def test_what_is_left_out_is_what_its_default_says():
+    @tool(deterministic=True)
+    async def add(a: int, b: int = 2) -> int:
+        return a + b
+
+    registry = ToolRegistry([add])
+    records = [(await registry.call_recorded("add", given)).record for given in ({"a": 1}, {"a": 1, "b": 2}, {"a": 2})]
+    assert [record.cached for record in records] == [False, True, False]

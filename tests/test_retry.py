@@ -11,7 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from harness import Budget, Harness, Retry, ToolExecutionError, UsageError, tool
+from harness import Attempt, Budget, Harness, Outcome, Retry, ToolExecutionError, UsageError, tool
 from harness.concurrency import THREADS
 from harness.model import CallStatus
 from harness.testing import FakeTools, make_test_context
@@ -41,6 +41,10 @@ class Flaky:
         if self.calls <= len(self._errors):
             raise self._errors[self.calls - 1]
         return "done"
+
+
+def told(attempt: Attempt) -> str | None:
+    return None if attempt.error is None else attempt.error.message
 
 
 def facade_of(function: Any, economy: Economy | None = None, **options: Any) -> CallFacade:
@@ -226,7 +230,7 @@ async def test_a_sync_tool_that_overruns_is_tried_again():
         await anyio.sleep(0.001)
 
 
-@pytest.mark.requirement("BUD-043")
+@pytest.mark.requirement("BUD-043", "BUD-045")
 async def test_cancelling_ends_the_wait_for_the_next_attempt():
     flaky = Flaky(busy())
     facade = facade_of(flaky, retry=Retry(attempts=2, initial=3_000, maximum=3_000))
@@ -244,9 +248,14 @@ async def test_cancelling_ends_the_wait_for_the_next_attempt():
         facade.cancel(1, "enough")
     assert settled[0].record.status is CallStatus.CANCELLED
     assert (flaky.calls, facade.budget.line.busy) == (1, 0)
+    assert [told(attempt) for attempt in settled[0].record.attempts] == ["Busy."]
+    error = settled[0].error
+    assert error is not None
+    assert error.message.endswith("It had started and was interrupted. Attempts so far: 1.")
+    assert error.details["attempts"] == [{"type": "ToolExecutionError", "message": "Busy."}]
 
 
-@pytest.mark.requirement("BUD-043")
+@pytest.mark.requirement("BUD-043", "BUD-045")
 async def test_cancelling_the_task_ends_the_wait_too():
     flaky = Flaky(busy())
     facade = facade_of(flaky, retry=Retry(attempts=2, initial=3_000, maximum=3_000))
@@ -255,8 +264,74 @@ async def test_cancelling_the_task_ends_the_wait_too():
         for _ in range(50):
             await anyio.lowlevel.checkpoint()
         group.cancel_scope.cancel()
-    assert [record.status for record in facade.records()] == [CallStatus.CANCELLED]
+    (record,) = facade.records()
+    assert record.status is CallStatus.CANCELLED
     assert facade.budget.line.busy == 0
+    assert [told(attempt) for attempt in record.attempts] == ["Busy."]
+
+
+@pytest.mark.requirement("BUD-045")
+async def test_an_attempt_that_is_cut_off_is_listed():
+    entered = anyio.Event()
+
+    @tool(idempotent=True, retry=AT_ONCE)
+    async def f() -> None:
+        if not entered.is_set():
+            entered.set()
+            raise busy()
+        await anyio.sleep_forever()
+
+    facade = CallFacade(ToolRegistry([f]), make_test_context())
+    settled: list[Settled] = []
+
+    async def one() -> None:
+        settled.append(await settle(facade))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(one)
+        await entered.wait()
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        facade.cancel(1, "enough")
+    assert [told(attempt) for attempt in settled[0].record.attempts] == ["Busy.", "This attempt was cut off."]
+
+
+@pytest.mark.requirement("BUD-045")
+async def test_a_script_that_ends_while_a_call_waits_to_be_tried_again():
+    tools, flaky = FakeTools(), Flaky(busy())
+    tools.add("f", flaky, idempotent=True, retry=Retry(attempts=2, initial=3_000, maximum=3_000))
+    outcomes: list[Outcome] = []
+    async with Harness(tools=tools, isolation="thread") as harness:
+
+        async def run() -> None:
+            outcomes.append(await harness.run("<tool-calls>await tools.f()</tool-calls>"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            while not flaky.calls:
+                await anyio.lowlevel.checkpoint()
+            for _ in range(20):
+                await anyio.lowlevel.checkpoint()
+            harness.cancel()
+    (record,) = outcomes[0].executions[0].calls
+    assert record.status is CallStatus.CANCELLED
+    assert [told(attempt) for attempt in record.attempts] == ["Busy."]
+
+
+@pytest.mark.requirement("BUD-045")
+async def test_a_first_attempt_that_is_cut_off_is_the_call_itself():
+    @tool(idempotent=True, retry=AT_ONCE)
+    async def f() -> None:
+        await anyio.sleep_forever()
+
+    facade = CallFacade(ToolRegistry([f]), make_test_context())
+    async with anyio.create_task_group() as group:
+        group.start_soon(settle, facade)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        group.cancel_scope.cancel()
+    (record,) = facade.records()
+    assert record.attempts == ()
 
 
 @pytest.mark.requirement("BUD-044")
@@ -275,6 +350,18 @@ async def test_where_there_is_no_paying_for_another_attempt_the_last_error_stand
     assert settled.error is not None
     assert (settled.error.message, settled.terminate_reason) == ("Busy.", None)
     assert (flaky.calls, len(settled.record.attempts), settled.record.cost_cents) == (2, 2, 8)
+    assert "not_retried" in settled.error.details
+
+
+@pytest.mark.requirement("BUD-044", "BUD-045")
+async def test_a_single_attempt_that_could_not_be_repeated_is_listed():
+    own = busy()
+    settled = await settle(facade_of(Flaky(own), Economy(budget=Budget(cost_cents=5)), cost=4))
+    assert [told(attempt) for attempt in settled.record.attempts] == ["Busy."]
+    assert settled.error is not None
+    assert settled.error.details == {"not_retried": {"budget": "cost_cents", "limit": 5, "used": 4, "needed": 4}}
+    assert settled.exception is own
+    assert own.details == {}
 
 
 @pytest.mark.requirement("BUD-040", "BUD-042")

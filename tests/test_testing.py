@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import anyio
 import anyio.lowlevel
 import pytest
 
+from harness import Harness, ResultCache, SubprocessTool, ToolNotFoundError
 from harness.approvals.decision import Decision
 from harness.errors import ToolExecutionError, ToolValidationError, UsageError
 from harness.redaction import MASK
 from harness.testing import (
     FakeCall,
+    FakeModel,
     FakeTools,
     ScriptedApprover,
     byte_chunks,
@@ -23,7 +28,7 @@ from harness.testing import (
     stream_chunks,
     two_way_splits,
 )
-from harness.tools.registry import tool
+from harness.tools.registry import ToolRegistry, tool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.requirement("TOOL-110")]
 
@@ -158,3 +163,30 @@ async def test_a_stream_lets_others_run_between_two_pieces():
             turns += [piece]
     assert [turn for turn in turns if turn != "other"] == ["a", "", "b"]
     assert turns.index("other") < turns.index("b")
+
+
+@pytest.mark.requirement("TOOL-132")
+def test_what_is_handed_in_is_checked_where_it_is_handed_in():
+    def f() -> int:
+        return 1
+
+    registry = ToolRegistry([f])
+    cases: list[tuple[Callable[[Any], Any], str, list[Any]]] = [
+        (tool, "A tool is made of a function", [5, "name", [f], True]),
+        (ToolRegistry, "tools is a list", [5, "f", f, True]),
+        (lambda name: tool(f).renamed(name), "name of a tool is text", [5, ["f"], b"f", None]),
+        (registry.search, r"search\(\) takes text", [5, ["f"], b"f"]),
+        (lambda limit: registry.search("f", limit), r"limit of search\(\)", ["1", 0, True, 1.5]),
+        (registry.declaration, "There is no tool", [5, None, b"f"]),
+        (lambda most: ResultCache(max_bytes=most), "max_bytes of the cache", ["1", -1, True, 1.5]),
+        (Harness(tools=registry).refill, "No tool of this harness names a resource", [5, ["f"]]),
+        (FakeTools, "a dict of names and results", [5, "f", ["f"]]),
+        (FakeModel, "a list of replies", [5, "Hello.", ValueError("no")]),
+        (ScriptedApprover, "a list of decisions", [5, "yes", Decision.approve()]),
+        (lambda size: list(chunks("abc", size)), "at least 1 character", ["1", 0, 1.5]),
+        (lambda type_: SubprocessTool("x", ["true"], result=type_), "result of tool 'x'", [{"a": 1}, 5, object()]),
+    ]
+    for function, words, wrong in cases:
+        for value in wrong:
+            with pytest.raises((UsageError, ToolNotFoundError), match=words):
+                function(value)

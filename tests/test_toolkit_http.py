@@ -502,8 +502,9 @@ async def test_how_a_body_is_returned():
         assert await get("/wrong") == {"base64": "//4="}
         assert await get("/codec") == {"base64": "cGxhaW4="}
         assert await get("/unknown") == {"text": "plain"} or await get("/unknown") == {"base64": "cGxhaW4="}
-        with pytest.raises(ToolExecutionError, match="is no JSON"):
+        with pytest.raises(ToolExecutionError, match="is no JSON") as caught:
             await get("/broken", parse="json")
+        assert "in_doubt" not in caught.value.details
         with pytest.raises(ToolExecutionError, match="is no text in utf-8"):
             await get("/wrong", parse="text")
         with pytest.raises(ToolValidationError, match=r"\$\.json\.id"):
@@ -526,9 +527,11 @@ async def test_what_breaks_says_whether_to_try_again():
             with pytest.raises(ToolExecutionError, match="may have taken effect") as caught:
                 await call_tool(tool, {"url": origin + path, "method": "POST"})
             assert not caught.value.retryable
+            assert tool.is_in_doubt_after(caught.value)
     with pytest.raises(ToolExecutionError, match="no connection to") as caught:
         await call_tool(tool, {"url": origin, "method": "POST"})
     assert caught.value.retryable
+    assert not tool.is_in_doubt_after(caught.value)
 
     async def nothing(host: str, port: int) -> list[str]:
         raise OSError("no such name")
@@ -580,3 +583,24 @@ async def test_options_are_those_of_every_tool():
     context = make_test_context(limits=Limits(result_bytes=1024))
     with FakeHttp({"*": "x" * 2000}) as fake, pytest.raises(ToolValidationError, match="result_bytes"):
         await call_tool(reaching(fake), {"url": fake.url}, context=context)
+
+
+@pytest.mark.requirement("KIT-018", "KIT-019")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_was_answered_once_is_in_doubt_wherever_it_leads():
+    answers = {
+        "/made": FakeResponse(status_code=303, headers={"location": "/reset"}),
+        "/away": FakeResponse(status_code=303, headers={"location": "https://elsewhere.example/"}),
+        "/reset": FakeResponse(error="reset"),
+        "/bom": FakeResponse(body=b"\xef\xbb\xbf[1]", headers={"content-type": "application/json"}),
+    }
+    with FakeHttp(answers) as fake:
+        tool = reaching(fake, methods=["GET", "POST"])
+        for path in ("/made", "/away"):
+            for method in ("GET", "POST"):
+                with pytest.raises(ToolExecutionError) as caught:
+                    await call_tool(tool, {"url": fake.url + path, "method": method})
+                assert tool.is_in_doubt_after(caught.value) is (method == "POST")
+        answer = await call_tool(tool, {"url": f"{fake.url}/bom"})
+    assert isinstance(answer, dict)
+    assert answer["json"] == [1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
@@ -9,6 +10,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
+from harness import Budget, Harness, ResourceContract, SubprocessTool
 from harness.approvals.decision import Decision
 from harness.context import ExecutionContext
 from harness.errors import (
@@ -18,6 +20,7 @@ from harness.errors import (
     ToolNotFoundError,
     ToolTimeoutError,
     ToolValidationError,
+    UsageError,
 )
 from harness.limits import Limits
 from harness.testing import FakeTools, ScriptedApprover
@@ -147,3 +150,119 @@ async def test_limits_of_the_context_hold():
         nested = [nested]
     with pytest.raises(ToolValidationError, match="nested"):
         await tools.call("echo", {"a": nested})
+
+
+@pytest.mark.requirement("TOOL-094")
+async def test_the_registry_of_a_harness_shares_what_outlasts_an_execution():
+    pool = ResourceContract("pool", budget_cents=10, rate_limit_per_min=None)
+    tools = FakeTools()
+    tools.add("pay", "paid", resource=pool, cost=4, revert=lambda *_: None)
+    tools.add("look", lambda arguments: len(tools.calls), deterministic=True, uses_context=False)
+    harness = Harness(tools=tools, budget=Budget(cost_cents=7), limits=Limits(result_bytes=50), isolation="thread")
+    context = ExecutionContext(execution_id="exec_host")
+    async with harness:
+        script = "<tool-calls>await tools.pay(); return await tools.look()</tool-calls>"
+        assert (await harness.run(script)).executions[0].value == 2
+        assert await harness.tools.call("look") == 2  # kept
+        assert await harness.tools.select(["look"]).call("look") == 2
+        assert await harness.tools.call("pay", context=context) == "paid"
+        with pytest.raises(ToolBudgetExceededError) as caught:
+            await harness.tools.call("pay")
+        assert caught.value.details["budget"] == "budget_cents"
+        harness.refill("pool")
+        # Each call is an execution of its own, unless calls share a budget.
+        shared = CallBudget(harness.limits, Budget(cost_cents=7))
+        assert await harness.tools.call("pay", budget=shared) == "paid"
+        with pytest.raises(ToolBudgetExceededError) as caught:
+            await harness.tools.call("pay", budget=shared)
+        assert caught.value.details["budget"] == "cost_cents"
+        tools.add("long", "x" * 60)
+        with pytest.raises(ToolValidationError, match="result_bytes allows 50"):
+            await harness.tools.call("long")
+        assert await harness.tools.call("long", limits={"result_bytes": 100}) == "x" * 60
+        assert await harness.tools.call("long", context=ExecutionContext(limits=Limits(result_bytes=100))) == "x" * 60
+        tools.add("dear", cost=8)
+        with pytest.raises(ToolBudgetExceededError, match="cost_cents"):
+            await harness.tools.call("dear")
+        assert await harness.tools.call("dear", budget=Budget(cost_cents=8)) is None
+        report = await harness.rollback("exec_host")
+        assert [(step.tool, step.status) for step in report.steps] == [("pay", "reverted")]
+        assert harness.metrics()["resources"]["pool"]["cost_cents"]["used"] == 4  # type: ignore[index, call-overload] # plain data
+
+
+@pytest.mark.requirement("TOOL-094")
+async def test_the_mode_and_the_approver_of_a_harness_are_about_scripts():
+    approver = ScriptedApprover([])
+    tools = FakeTools()
+    tools.add("f", 1, approval=True)
+    harness = Harness(tools=tools, mode="dry-run", approver=approver)
+    assert await harness.tools.call("f") == 1
+    assert approver.requests == []
+
+
+@pytest.mark.requirement("TOOL-094")
+async def test_the_last_harness_that_was_made_with_a_registry_counts():
+    tools = FakeTools()
+    tools.add("f", 1, cost=5)
+    Harness(tools=tools, budget=Budget(cost_cents=4))
+    Harness(tools=tools, budget=Budget(cost_cents=5))
+    assert await tools.call("f") == 1
+
+
+@pytest.mark.requirement("TOOL-094")
+async def test_calls_without_a_context_push_nothing_out_that_can_be_rolled_back():
+    tools = FakeTools()
+    tools.add("f", 1, revert=lambda *_: None)
+    harness = Harness(tools=tools)
+    await tools.call("f", context=ExecutionContext(execution_id="exec_first"))
+    for _ in range(150):
+        await tools.call("f")
+    assert (await harness.rollback("exec_first")).complete
+
+
+@pytest.mark.requirement("TOOL-095")
+async def test_a_registry_without_a_harness_keeps_its_resources_and_results():
+    tools = FakeTools()
+    tools.add("f", lambda _arguments: len(tools.calls), resource=ResourceContract("r", rate_limit_per_min=2))
+    tools.add("g", lambda _arguments: len(tools.calls), deterministic=True, uses_context=False)
+    assert [await tools.call("g"), await tools.call("g")] == [1, 1]
+    for _ in range(2):
+        await tools.call("f")
+    with pytest.raises(ToolBudgetExceededError, match="rate_limit_per_min"):
+        await tools.call("f")
+
+
+@pytest.mark.requirement("TOOL-093", "TOOL-096")
+async def test_settings_of_one_call_of_a_command(tmp_path):
+    (tmp_path / "made").write_text("12345")
+    program = "import json, sys; print(json.dumps({'seed': json.load(sys.stdin)['seed'], 'file': 'made'}))"
+    command = SubprocessTool(
+        "draw", [sys.executable, "-S", "-c", program], seed_field="seed", cwd=tmp_path, deterministic=True, cost=2
+    )
+    registry = ToolRegistry([command, FakeTools({"f": 1}).get("f")])
+    assert (await registry.call_recorded("draw", seed=7)).value == {"seed": 7, "file": "made"}
+    made = await registry.call_recorded("draw", {"seed": 8}, artifacts=["file"], process_limits={"processes": 100})
+    assert made.value == {"seed": 8, "file": "made"}
+    assert ([artifact.bytes for artifact in made.record.artifacts], made.record.cost_cents) == ([5], 2)
+    settings: list[dict[str, Any]] = [{"artifacts": ["a"]}, {"process_limits": {}}, {"seed": 0}]
+    for wrong in settings:
+        with pytest.raises(UsageError, match="no SubprocessTool"):
+            await registry.call("f", **wrong)
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"timeout": "5"}, "seconds above 0"),
+        ({"seed": "x"}, "whole number"),
+        ({"process_limits": {"files": -1}}, "files"),
+        ({"process_limits": 5}, "ProcessLimits"),
+        ({"artifacts": "file"}, "a list of paths"),
+        ({"context": {}}, "ExecutionContext"),
+        ({"limits": {"tool_timeout": -1}}, "tool_timeout"),
+        ({"limits": 5}, "Limits or a dict"),
+        ({"budget": 5}, "CallBudget"),
+        ({"idempotency_key": ""}, "idempotency_key"),
+        ({"approver": 5}, "is no approver"),
+        ({"idempotency_key": 5}, "idempotency_key"),
+        ({"arguments": [1]}, "a dictionary"),
+    ]
+    for wrong, words in cases:
+        with pytest.raises(UsageError, match=words):
+            await registry.call("draw", **wrong)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Coroutine
 from typing import Any, assert_type
 
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from harness import Harness, Tool, ToolRegistry, UsageError, tool, tools_of
 from harness.testing import call_tool
@@ -307,3 +309,35 @@ async def test_awaiting_or_printing_a_namespace_calls_nothing(scripts):
     assert execution.error is None
     assert execution.value == ["{}", "[object Object]", True, True]
     assert execution.calls == ()
+
+
+@pytest.mark.requirement("TOOL-008")
+def test_an_abstract_method_is_no_tool_of_any_object():
+    class Shape(abc.ABC):
+        @tool
+        @abc.abstractmethod
+        def area(self) -> float: ...
+
+    class Square(Shape):
+        @tool
+        def area(self) -> float:
+            return 1.0
+
+    with pytest.raises(TypeError, match="abstract"):
+        Shape()  # type: ignore[abstract] # on purpose
+    with pytest.raises(UsageError, match="cannot be made a tool"):
+        ToolRegistry([Shape])
+    assert ToolRegistry([Square]).names() == ["square.area"]
+
+
+@pytest.mark.requirement("TOOL-008")
+async def test_a_pydantic_model_can_have_tools():
+    class Counter(BaseModel):
+        model_config = ConfigDict(ignored_types=(FunctionTool,))
+        start: int = 4
+
+        @tool
+        def next(self) -> int:
+            return self.start + 1
+
+    assert await ToolRegistry([Counter()]).call("counter.next") == 5

@@ -94,6 +94,10 @@ def test_schema_from_signature_and_google_docstring():
         "tags": [],
         "positional": None,
         "version": "1.0",
+        "cost_cents": 0,
+        "retry": None,
+        "resource": None,
+        "revert": False,
     }
 
 

@@ -7,18 +7,19 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from harness.errors import ToolValidationError, UsageError
 from harness.testing import call_tool
 from harness.tools.context import CallContext
 from harness.tools.options import ToolOptions
-from harness.tools.registry import tool
+from harness.tools.registry import ToolRegistry, tool
 from harness.tools.resource import ResourceContract
 from harness.tools.retry import Retry
+from harness.tools.subprocess import SubprocessTool
 from harness.tools.tool import SchemaTool, Tool
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +29,13 @@ pytestmark = pytest.mark.anyio
 def anyio_backend() -> str:
     """Schemas do not depend on the event loop."""
     return "asyncio"
+
+
+async def endless(_arguments: dict[str, Any]) -> None: ...
+
+
+def giving_an_integer() -> int:
+    return 1
 
 
 def whole(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -459,21 +467,23 @@ def test_options_are_plain_data_on_every_tool():
         "retry": Retry(attempts=3),
         "deterministic": True,
         "revert": print,
+        "revert_in_doubt": True,
         "version": "2.1",
         "resource": ResourceContract("pool"),
     }
+    names = ToolOptions.__annotations__.keys() - {"cache"}
     made: list[Tool] = [
         Tool.from_schema("f", lambda a, b: a + b, ADD, **options),
         tool(name="f", **options)(lambda a, b=2: a + b),
     ]
     for one in made:
-        found = {name: getattr(one, name) for name in ToolOptions.__annotations__}
+        found = {name: getattr(one, name) for name in names}
         assert found == {**options, "tags": ("read",)}
         assert one.describe()["version"] == "2.1"
     plain = tool(name="f")(lambda: None)
-    assert {name: getattr(plain, name) for name in ToolOptions.__annotations__} == {
+    assert {name: getattr(plain, name) for name in names} == {
         "approval": False, "timeout": None, "idempotent": False, "tags": (), "positional": None, "preview": None,
-        "cost": 0, "retry": None, "deterministic": False, "revert": None, "version": "1.0",
+        "cost": 0, "retry": None, "deterministic": False, "revert": None, "revert_in_doubt": False, "version": "1.0",
         "resource": None,
     }  # fmt: skip
 
@@ -496,12 +506,22 @@ def test_options_are_plain_data_on_every_tool():
         ("cost", float("inf"), "number of cents from 0"),
         ("cost", "5", "number of cents from 0"),
         ("revert", 5, "must be a function"),
+        ("revert_in_doubt", 1, "it is True or False"),
+        ("revert_in_doubt", True, "revert_in_doubt and no revert"),
         ("version", "", "a text of 1 to 64"),
         ("version", 2, "a text of 1 to 64"),
         ("retry", "yes", "a Retry or a number of attempts"),
         ("retry", 2, "idempotent=True"),
         ("resource", "pool", "ResourceContract"),
         ("positional", "zzz", "no parameter 'zzz'"),
+        ("positional", ["a"], "it names a parameter"),
+        ("description", 5, "it is text"),
+        ("cache", 5, "it is True or False"),
+        ("cost", lambda: 1, "cost of tool 'f' cannot be called with the argument object"),
+        ("cost", endless, "is an async function"),
+        ("preview", lambda a, b: 1, "preview of tool 'f' cannot be called"),
+        ("preview", endless, "is an async function"),
+        ("revert", lambda a: 1, "cannot be called with the argument object and the result"),
     ],
 )
 def test_options_that_cannot_be_used(option, value, part):
@@ -509,8 +529,70 @@ def test_options_that_cannot_be_used(option, value, part):
         Tool.from_schema("f", whole, **{option: value})
     with pytest.raises(UsageError, match=part):
         tool(name="f", **{option: value})(lambda: None)
-    with pytest.raises(UsageError, match=part):
-        tool(name="f")(lambda: None).replace(**{option: value})
+    if option != "description":
+        with pytest.raises(UsageError, match=part):
+            tool(name="f")(lambda: None).replace(**{option: value})
+
+
+@pytest.mark.requirement("TOOL-009")
+def test_another_word_for_deterministic():
+    made = tool(cache=True)(whole)
+    assert made.deterministic
+    assert not made.replace(cache=False).deterministic
+    assert made.replace(timeout=1).deterministic
+    assert not tool(whole).deterministic
+    with pytest.raises(UsageError, match="cache=True and deterministic=False; the two are one option"):
+        tool(cache=True, deterministic=False)(whole)
+
+
+@pytest.mark.requirement("TOOL-130")
+@pytest.mark.parametrize("preview", ["five", 5.5, {"a": 1}, print, 10**300, [object()]])
+def test_a_preview_that_is_no_result_is_refused_when_it_is_registered(preview):
+    made: list[Tool] = [
+        tool(name="f", preview=preview)(giving_an_integer),
+        Tool.from_schema("f", lambda: 1, result={"type": "integer"}, preview=preview),
+        SubprocessTool("f", ["true"], result=int, preview=preview),
+    ]
+    for one in made:
+        if callable(preview):
+            ToolRegistry([one])  # what it gives is checked when it is asked
+        else:
+            with pytest.raises(UsageError, match="The preview of tool 'f' is no result of it"):
+                ToolRegistry([one])
+        assert "f" in ToolRegistry([one.replace(preview=3)])
+
+
+@pytest.mark.requirement("TOOL-131")
+@pytest.mark.parametrize(
+    ("member", "part"),
+    [
+        ({"type": "integer", "default": "five"}, "expected an integer, received the string"),
+        ({"type": "integer", "default": None}, "expected an integer, received null"),
+        ({"enum": ["x"], "default": "y"}, 'expected one of "x"'),
+        ({"$ref": "#/$defs/Size", "default": 0}, "less than the minimum of 1"),
+        ({"type": "object", "required": ["b"], "default": {}}, r"\.b: a value is required"),
+    ],
+)
+def test_a_default_that_does_not_fit_is_refused(member, part):
+    schema = {"$defs": {"Size": {"minimum": 1}}, "properties": {"a": member, "c": {}}, "required": ["c"]}
+    with pytest.raises(UsageError, match=rf"The parameters of tool 'f': a default does not fit: \$\.a.*{part}"):
+        Tool.from_schema("f", lambda **given: given, schema)
+    # What the object must be besides is no matter of one default.
+    fits = {"properties": {"a": {"$ref": "#/$defs/Size", "default": 1}, "c": {}}, "$defs": schema["$defs"]}
+    Tool.from_schema("f", lambda **given: given, {**fits, "required": ["c"], "minProperties": 2})
+
+
+@pytest.mark.requirement("TOOL-131")
+def test_a_default_that_pydantic_fills_in_is_checked_too():
+    def unfit(n: Annotated[int, Field(ge=1)] = Field("x")) -> int:  # type: ignore[assignment] # on purpose
+        return n
+
+    def fine(n: int = None) -> int:  # type: ignore[assignment] # noqa: RUF013 - what people write
+        return n
+
+    with pytest.raises(UsageError, match="The default of parameter 'n' of tool 'unfit' does not fit"):
+        tool(unfit)
+    assert tool(fine).parameters["properties"]["n"]["default"] is None
 
 
 @pytest.mark.requirement("TOOL-009")
@@ -523,3 +605,27 @@ async def test_a_tool_with_other_options_or_another_name_is_another_tool():
     assert (await error_of(other, {})).message.startswith("The arguments of tools.math.add")
     with pytest.raises(UsageError, match="looks up"):
         made.renamed("then")
+    # What goes together is checked together, whichever of it was there before.
+    again = made.replace(idempotent=True).replace(retry=2)
+    assert again.retry == Retry(attempts=2)
+    with pytest.raises(UsageError, match="idempotent=True"):
+        again.replace(idempotent=False)
+
+
+@pytest.mark.requirement("TOOL-005")
+async def test_a_default_is_not_changed_by_whoever_gets_it():
+    def add(words: list[str]) -> list[str]:
+        words.append("x")
+        return words
+
+    made = Tool.from_schema("add", add, {"properties": {"words": {"type": "array", "default": []}}})
+    assert [await call_tool(made) for _ in range(2)] == [["x"], ["x"]]
+    assert made.parameters["properties"]["words"]["default"] == []
+
+
+@pytest.mark.requirement("TOOL-003")
+def test_what_is_built_in_and_says_nothing_is_refused():
+    with pytest.raises(UsageError, match="does not say what it takes"):
+        tool(max)
+    with pytest.raises(UsageError, match=r"give its tool one: tool\(name=…\)"):
+        tool(lambda: 1)

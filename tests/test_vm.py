@@ -209,6 +209,25 @@ async def test_unknown_names_are_refused_with_a_suggestion(scripts):
     assert executions[0].value == ["ToolNotFoundError", ["echo"], True]
 
 
+@pytest.mark.requirement("VM-007")
+async def test_a_namespace_that_is_not_there_is_refused_by_its_call(scripts):
+    table = {
+        "const n = 'fs'; return await tools[n].read({}).catch((e) => e.message)": "There is no tool 'fs.read'.",
+        "const n = 'fs'; return await tools[n].a['b-c'].d().catch((e) => e.message)": "There is no tool 'fs.a.b-c.d'.",
+        "const n = 'fs'; return [typeof (await tools[n]), typeof tools[n].then, typeof tools[n].call]": (
+            ["function", "undefined", "function"]
+        ),
+        "const n = 'fs'; return [n in tools, JSON.stringify([tools[n]])]": [False, "[null]"],
+        "let t = tools; const n = 'x'; for (let i = 0; i < 1e4 && t; i++) t = t[n]; return typeof t": "undefined",
+    }
+    executions = await scripts.run(table)
+    for execution, value in zip(executions, table.values(), strict=True):
+        if isinstance(value, str) and value.startswith("There"):
+            assert str(execution.value).startswith(value)
+        else:
+            assert (execution.value, execution.calls) == (value, ())
+
+
 @pytest.mark.requirement("VM-008")
 async def test_errors_of_tools_tell_scripts_what_they_are(scripts):
     execution = await scripts.one(

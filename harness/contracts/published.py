@@ -17,11 +17,13 @@ from pydantic_core import core_schema
 
 from harness import model
 from harness.approvals.decision import Decision
+from harness.canonical import with_doubles
 from harness.context import ExecutionContext
 from harness.contracts import frames
 from harness.contracts.binding import Binding, Bound, Verdict
 from harness.contracts.bumps import RequiredBump
-from harness.contracts.values import Contract, ContractSet, Difference, Impact, with_doubles
+from harness.contracts.values import Contract, ContractSet, Difference, Impact
+from harness.durable import ExecutionEntry
 from harness.errors import ErrorCategory, ErrorInfo
 from harness.limits import Limits
 from harness.runtime import turns
@@ -58,6 +60,7 @@ _WRITTEN = [
         ErrorInfo,
         RollbackStep,
         RollbackReport,
+        ExecutionEntry,
         Impact,
         Difference,
         RequiredBump,
@@ -86,8 +89,10 @@ PUBLISHED: Mapping[str, Published] = {
 
 NOT_PUBLISHED = {
     "CallContext": "what a running call can ask and say, no data",
+    "Deferred": "what a tool hands over in the same process",
     "ExecutionMode": "in JSON it is text, of its names",
     "HarnessStatus": "a look into a running harness, with counters that go on counting",
+    "HostCall": "what a call from host code gives in the same process; its record is a CallRecord",
     "ResultCache": "a place, no data",
     "Telemetry": "a setting that holds providers",
     "ToolOutput": "what a tool hands over in the same process, with any Python value",

@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import enum
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
-from harness.canonical import MAX_SAFE_INTEGER, content_hash, to_canonical_json
+from harness.canonical import Canonical, with_doubles
 from harness.contracts.versions import newest, parse_version
 from harness.errors import SerializationError, UsageError
 
-__all__ = ["Contract", "ContractSet", "Difference", "Gating", "Impact", "Promising", "with_doubles"]
-
-_GREATEST = int(sys.float_info.max)
+__all__ = ["Contract", "ContractSet", "Difference", "Gating", "Impact", "Promising"]
 
 Gating = Literal["default", "strict"]
 """What becomes of an execution whose tools changed: see ``specs/compatibility.md``."""
 
 
-class _Frozen(BaseModel):
+class _Frozen(BaseModel, Canonical):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data."""
         return self.model_dump(mode="json")
 
-    def to_canonical_json(self) -> str:
-        """Canonical JSON (RFC 8785) of `to_dict`."""
-        return to_canonical_json(self.to_dict())
-
-    def content_hash(self) -> str:
-        """SHA-256 of the canonical JSON, in hexadecimal."""
-        return content_hash(self.to_dict())
+    def canonical(self) -> dict[str, Any]:
+        """All of it."""
+        return self.to_dict()
 
     def is_same(self, other: _Frozen) -> bool:
         """Whether both are the same as JSON, where true is not 1, as it is in Python."""
@@ -201,17 +194,6 @@ class ContractSet(_Frozen):
         """What scripts call by this name, the newest; None if there is none."""
         versions = {contract.version: contract for contract in self.versions(name)}
         return versions[newest(versions)] if versions else None
-
-
-def with_doubles(value: Any) -> Any:
-    """Schemas may hold integers that JSON does not carry (2^63−1 as a maximum): they count as the nearest double."""
-    if isinstance(value, Mapping):
-        return {key: with_doubles(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [with_doubles(item) for item in value]
-    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
-        return float(min(max(value, -_GREATEST), _GREATEST))
-    return value
 
 
 def _short(error: ValidationError | SerializationError) -> str:

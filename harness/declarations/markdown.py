@@ -49,8 +49,21 @@ def _notes(tool: Mapping[str, Any]) -> Iterator[str]:
         yield f"Takes at most {tool['timeout']:g} s."
     if tool["idempotent"]:
         yield "Can be repeated safely."
+    yield from _terms(tool)
     if tool["tags"]:
         yield f"Tags: {', '.join(tool['tags'])}."
+
+
+def _terms(tool: Mapping[str, Any]) -> Iterator[str]:
+    cents = tool.get("cost_cents", 0)
+    if cents != 0:
+        yield "Costs as its arguments say." if cents is None else f"Costs {cents:g} cents."
+    if tool.get("retry") is not None:
+        yield f"Is tried up to {tool['retry']['attempts']} times."
+    if tool.get("resource") is not None:
+        yield f"Uses the resource {tool['resource']['resource_id']}."
+    if tool.get("revert"):
+        yield "Can be taken back."
 
 
 def _type(schema: Any, definitions: Mapping[str, Any], depth: int = 6) -> str:  # noqa: PLR0911 - one for each form

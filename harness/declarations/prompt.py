@@ -83,9 +83,10 @@ def prompt_section(
 
     Raises `UsageError` for a ``max_characters`` below 6,000.
     """
-    if max_characters < LEAST_CHARACTERS:
+    most: object = max_characters
+    if isinstance(most, bool) or not isinstance(most, int) or most < LEAST_CHARACTERS:
         raise UsageError(
-            f"max_characters={max_characters} leaves no room for the explanation; it must be at least {LEAST_CHARACTERS:,}."
+            f"max_characters={max_characters!r} leaves no room for the explanation; it must be at least {LEAST_CHARACTERS:,}."
         )
     rules = _rules(tools, limits or Limits())
     if not tools:

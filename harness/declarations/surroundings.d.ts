@@ -32,6 +32,20 @@ interface ToolDescription extends ToolSummary {
   readonly description: string;
   /** Its declaration in TypeScript. */
   readonly declaration: string;
+  /** What a call costs; null if that depends on its arguments. */
+  readonly cost_cents: number | null;
+  /** How it is tried again where that may help. */
+  readonly retry: { readonly attempts: integer; readonly [setting: string]: number } | null;
+  /** What it shares with other tools. */
+  readonly resource: {
+    readonly resource_id: string;
+    readonly budget_cents: number | null;
+    readonly rate_limit_per_min: integer | null;
+    readonly max_concurrent: integer;
+    readonly schema_version: string;
+  } | null;
+  /** Whether the host can take a call back. */
+  readonly revert: boolean;
 }
 
 // ── the execution ───────────────────────────────────────────────────────────────────────────────────────────────────

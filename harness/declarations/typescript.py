@@ -100,6 +100,11 @@ def _method(name: str, tool: Mapping[str, Any], names: TypeNames, *, options: bo
 def _notes(tool: Mapping[str, Any]) -> Iterator[str]:
     if tool["approval"]:
         yield "Each call needs a person's approval."
+    cents = tool.get("cost_cents", 0)
+    if cents is None:
+        yield "Each call costs money, depending on its arguments."
+    elif cents:
+        yield f"Each call costs {cents:g} cents."
 
 
 def _lone(tool: Mapping[str, Any], types: SchemaTypes) -> list[Piece]:

@@ -53,6 +53,8 @@ class ScriptedApprover:
     """
 
     def __init__(self, decisions: Iterable[Reply | Rule]) -> None:
+        if isinstance(decisions, (str, Decision, Rule)) or not isinstance(decisions, Iterable):
+            raise UsageError(f"ScriptedApprover takes a list of decisions, also of a single one, not {decisions!r}.")
         self._left: list[tuple[Reply | Rule, int | None]] = [
             (each, each.times if isinstance(each, Rule) else 1) for each in decisions
         ]

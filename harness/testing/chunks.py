@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Any
 
 import anyio.lowlevel
 
@@ -21,7 +22,8 @@ def chunks(text: str, *sizes: int) -> Iterator[str]:
 
     Raises `UsageError` without a size, and for one below 1.
     """
-    if not sizes or min(sizes) < 1:
+    given: tuple[Any, ...] = sizes
+    if not given or not all(isinstance(size, int) and size >= 1 for size in given):
         raise UsageError("chunks() needs at least one size, and sizes of at least 1 character.")
     start = 0
     for size in itertools.cycle(sizes):

@@ -32,6 +32,8 @@ class FakeModel:
     """
 
     def __init__(self, replies: Iterable[Reply], *, stop_reason: str | None = None) -> None:
+        if isinstance(replies, (str, FakeResponse, BaseException)) or not isinstance(replies, Iterable):
+            raise UsageError(f"FakeModel takes a list of replies, also of a single one, not {replies!r}.")
         self._left = list(replies)
         self._stop_reason = stop_reason
         self._lock = threading.Lock()

@@ -140,6 +140,8 @@ class FakeTools(ToolRegistry):
     def __init__(self, results: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.calls: list[FakeCall] = []
+        if not isinstance(results, Mapping | None):
+            raise UsageError(f"FakeTools takes a dict of names and results, not {results!r}.")
         for name, result in (results or {}).items():
             self.add(name, result)
 

@@ -14,7 +14,7 @@ from harness.toolkit.bodies import BodyError, BodyTooLargeError
 from harness.toolkit.origins import AllowList, Origin, origin_of
 from harness.toolkit.transport import AddressRefusedError, NameNotFoundError, body_of, response_to
 
-__all__ = ["Answer", "Bounds", "Question", "fetch"]
+__all__ = ["Answer", "Bounds", "Question", "fetch", "in_doubt"]
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -70,12 +70,26 @@ async def fetch(question: Question, bounds: Bounds) -> Answer:
     Raises `ToolExecutionError` that says what went wrong; it is retryable where asking again may help and does no harm.
     """
     async with bounds.transport() as carrier:
-        for _ in range(bounds.max_redirects + 1):
-            answer, location = await _ask(carrier, question, bounds)
-            if location is None or bounds.max_redirects == 0:
-                return answer
-            question = _redirected(question, answer, location, bounds)
-    raise _failure(bounds, f"was redirected more than {bounds.max_redirects} times, at last to {_shown(question.url)}.")
+        answer, location = await _ask(carrier, question, bounds)
+        try:
+            return await _follow(carrier, question, answer, location, bounds)
+        except ToolExecutionError as error:
+            # It was answered, whatever became of where that led.
+            error.details |= in_doubt(question.method)
+            raise
+
+
+async def _follow(
+    carrier: httpx.AsyncBaseTransport, question: Question, answer: Answer, location: str | None, bounds: Bounds
+) -> Answer:
+    for _ in range(bounds.max_redirects):
+        if location is None:
+            return answer
+        question = _redirected(question, answer, location, bounds)
+        answer, location = await _ask(carrier, question, bounds)
+    if location is None or bounds.max_redirects == 0:
+        return answer
+    raise _failure(bounds, f"was redirected more than {bounds.max_redirects} times, at last by {_shown(question.url)}.")
 
 
 async def _ask(carrier: httpx.AsyncBaseTransport, question: Question, bounds: Bounds) -> tuple[Answer, str | None]:
@@ -103,9 +117,12 @@ async def _ask(carrier: httpx.AsyncBaseTransport, question: Question, bounds: Bo
             )
     except BodyTooLargeError:
         text = f"gave more than {bounds.max_bytes:,} bytes, which is all that may be read. Ask for less."
-        raise _failure(bounds, f"{_shown(question.url)} {text}", limit=bounds.max_bytes) from None
+        raise _failure(
+            bounds, f"{_shown(question.url)} {text}", limit=bounds.max_bytes, **in_doubt(question.method)
+        ) from None
     except BodyError as error:
-        raise _failure(bounds, f"the body from {_shown(question.url)} cannot be read: {error}.") from None
+        text = f"the body from {_shown(question.url)} cannot be read: {error}."
+        raise _failure(bounds, text, **in_doubt(question.method)) from None
     except NameNotFoundError:
         raise _failure(
             bounds, f"there is no host {question.url.host!r}, or it cannot be found now.", again=True
@@ -172,8 +189,16 @@ def _broken(error: httpx.TransportError, question: Question, bounds: Bounds) -> 
     again = question.method in _REPEATABLE
     doubt = "" if again else " It may have taken effect all the same."
     return _failure(
-        bounds, f"the connection to {where} failed before the response was complete ({what}).{doubt}", again=again
+        bounds,
+        f"the connection to {where} failed before the response was complete ({what}).{doubt}",
+        again=again,
+        **in_doubt(question.method),
     )
+
+
+def in_doubt(method: str) -> dict[str, bool]:
+    """What details say of a request that was sent and may have changed something (see `Tool.is_in_doubt_after`)."""
+    return {} if method in _SAFE else {"in_doubt": True}
 
 
 def _failure(bounds: Bounds, what: str, *, again: bool = False, **details: object) -> ToolExecutionError:

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 from harness.errors import ToolExecutionError
 from harness.redaction import visible
-from harness.toolkit.checks import check_whole
+from harness.toolkit.checks import check_kinds, check_whole
 from harness.toolkit.root import Entry, OutOfReachError, Root
 from harness.tools.context import CallContext
 from harness.tools.options import ToolOptions
@@ -39,6 +39,7 @@ def read_text(
 
     By default the tool is tagged ``read`` and ``idempotent``. Raises `UsageError` for a root that is no directory.
     """
+    check_kinds(name, root=(root, "path"), hidden=(hidden, "flag"))
     below = Root(root, hidden=hidden, tool=name)
     check_whole(max_bytes, "max_bytes", name, least=1)
 
@@ -84,6 +85,7 @@ def list_files(
 
     By default the tool is tagged ``read`` and ``idempotent``. Raises `UsageError` for a root that is no directory.
     """
+    check_kinds(name, root=(root, "path"), hidden=(hidden, "flag"))
     below = Root(root, hidden=hidden, tool=name)
     for setting, value in (("max_entries", max_entries), ("max_visited", max_visited), ("max_depth", max_depth)):
         check_whole(value, setting, name, least=1)

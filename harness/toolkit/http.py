@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from harness.errors import ToolValidationError, UsageError
+from harness.errors import ToolExecutionError, ToolValidationError, UsageError
 from harness.toolkit.addresses import AddressRules
-from harness.toolkit.checks import check_whole, require
+from harness.toolkit.checks import check_kinds, check_whole, require
 from harness.toolkit.results import RESULT, read_answer, secret_parts
 from harness.tools.options import ToolOptions
 from harness.tools.tool import SchemaTool, Tool
@@ -87,15 +87,31 @@ def http_request(
     from harness.toolkit.origins import AllowList  # noqa: PLC0415 - as above
     from harness.toolkit.transport import CheckedTransport, system_resolver, usual_tls  # noqa: PLC0415 - as above
 
+    check_kinds(
+        name,
+        "headers",
+        "credentials",
+        "resolver",
+        hosts=(hosts, "words"),
+        methods=(methods, "words"),
+        networks=(networks, "words"),
+        headers=(headers, "headers"),
+        credentials=(credentials, "headers"),
+        allow_headers=(allow_headers, "words"),
+        connect_timeout=(connect_timeout, "seconds"),
+        resolver=(resolver, "function"),
+    )
+    for own in (credentials or {}).values():
+        check_kinds(name, credentials=(own, "headers"))
     verbs = _methods(methods, name)
     allowed = AllowList(hosts, name)
     rules = AddressRules(networks, name)
     check_whole(max_bytes, "max_bytes", name, least=1)
     check_whole(max_redirects, "max_redirects", name, least=0)
-    if not 0 < connect_timeout <= 3600:
-        raise UsageError(
-            f"connect_timeout of tool {name!r} is {connect_timeout!r}; it must be seconds, an hour at most."
-        )
+    if not isinstance(tls, ssl.SSLContext | None):
+        raise UsageError(f"tls of tool {name!r} is {tls!r}; it is an ssl.SSLContext.")
+    if transport is not None and not hasattr(transport, "handle_async_request"):
+        raise UsageError(f"transport of tool {name!r} is {transport!r}; it is a transport of httpx, an async one.")
 
     def connect() -> httpx.AsyncBaseTransport:
         return transport or CheckedTransport(rules, resolver or system_resolver, tls or usual_tls())
@@ -123,7 +139,7 @@ class _HttpTool(SchemaTool):
         secrets = secret_parts(bounds.credentials.values())
 
         async def request(arguments: dict[str, Any]) -> dict[str, JsonValue]:
-            from harness.toolkit.exchange import Question, fetch  # noqa: PLC0415 - imports an extra
+            from harness.toolkit.exchange import Question, fetch, in_doubt  # noqa: PLC0415 - imports an extra
 
             answer = await fetch(
                 Question(
@@ -134,7 +150,11 @@ class _HttpTool(SchemaTool):
                 ),
                 bounds,
             )
-            return read_answer(answer, arguments["parse"], tool=bounds.tool, secrets=secrets)
+            try:
+                return read_answer(answer, arguments["parse"], tool=bounds.tool, secrets=secrets)
+            except ToolExecutionError as error:
+                error.details |= in_doubt(arguments["method"])
+                raise
 
         super().__init__(
             name,
@@ -203,7 +223,7 @@ def _parameters(methods: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _methods(given: Iterable[str], tool: str) -> tuple[str, ...]:
-    listed = () if isinstance(given, str) else tuple(given)
+    listed = tuple(given)
     if not listed or not set(listed) <= set(_METHODS):
         raise UsageError(f"methods of tool {tool!r} is {given!r}; it is a list of some of {', '.join(_METHODS)}.")
     return tuple(method for method in _METHODS if method in listed)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Unpack
 
 from pydantic import JsonValue
 
@@ -12,6 +13,9 @@ from harness.toolkit.metered import TooMuchWorkError, unmetered
 from harness.tools.context import CallContext
 from harness.tools.options import ToolOptions
 from harness.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from harness.toolkit.jsonpath import Document
 
 __all__ = ["json_query", "json_transform"]
 
@@ -34,42 +38,29 @@ def json_query(
     ``max_steps`` bounds the work: looking at one value is a step. A query that needs more is an error. By default the tool
     is tagged ``read`` and ``idempotent``. Needs the extra ``json``; raises `UsageError` without it.
     """
-    require("jsonpath_rfc9535", extra="json", what="json_query")
-    from harness.toolkit.jsonpath import Document, QueryError  # noqa: PLC0415 - imports an extra
 
-    check_whole(max_steps, "max_steps", name, least=1)
+    def run(document: Document, arguments: Mapping[str, Any]) -> list[JsonValue]:
+        nodes = document.find(arguments["query"], document.root)
+        if not arguments["paths"]:
+            return [unmetered(node.value, document.meter) for node in nodes]
+        return [
+            {"path": unmetered(node.path(), document.meter), "value": unmetered(node.value, document.meter)}
+            for node in nodes
+        ]
 
-    def run(context: CallContext, data: JsonValue, query: str, paths: bool = False) -> list[JsonValue]:
-        document = Document(data, max_steps, context.raise_if_cancelled)
-        try:
-            nodes = document.find(query, document.root)
-            if not paths:
-                return [unmetered(node.value, document.meter) for node in nodes]
-            return [
-                {"path": unmetered(node.path(), document.meter), "value": unmetered(node.value, document.meter)}
-                for node in nodes
-            ]
-        except QueryError as error:
-            raise _misfit(name, "$.query", str(error)) from None
-        except TooMuchWorkError:
-            raise _too_much(name, max_steps) from None
-
-    settings: ToolOptions = {**_READS, **options}
-    return Tool.from_schema(
+    return _json_tool(
         name,
+        "json_query",
         run,
-        parameters={
-            "type": "object",
-            "properties": {
-                "data": _DATA,
-                "query": {"type": "string", "maxLength": 2_000, "description": "JSONPath, such as $.items[*].name."},
-                "paths": {"type": "boolean", "default": False, "description": "Whether to say where each value is."},
-            },
-            "required": ["data", "query"],
+        properties={
+            "query": {"type": "string", "maxLength": 2_000, "description": "JSONPath, such as $.items[*].name."},
+            "paths": {"type": "boolean", "default": False, "description": "Whether to say where each value is."},
         },
+        required="query",
         result={"type": "array"},
         description="Selects parts of JSON data with a JSONPath query (RFC 9535).",
-        **settings,
+        max_steps=max_steps,
+        options=options,
     )
 
 
@@ -87,16 +78,56 @@ def json_transform(
     ``max_steps`` bounds the work, as in `json_query`: what is made counts as well. By default the tool is tagged ``read``
     and ``idempotent``. Needs the extra ``json``; raises `UsageError` without it.
     """
-    require("jsonpath_rfc9535", extra="json", what="json_transform")
-    from harness.toolkit.jsonpath import Document  # noqa: PLC0415 - imports an extra
-    from harness.toolkit.templates import TemplateError, fill  # noqa: PLC0415 - as above
+
+    def run(document: Document, arguments: Mapping[str, Any]) -> JsonValue:
+        from harness.toolkit.templates import fill  # noqa: PLC0415 - imports an extra
+
+        return fill(arguments["template"], document)
+
+    return _json_tool(
+        name,
+        "json_transform",
+        run,
+        properties={
+            "template": {"description": "JSON with {$path}, {$all} or {$each, $to} where parts of the data go."},
+        },
+        required="template",
+        result=None,
+        description=(
+            'Builds new JSON from JSON data. In the template, {"$path": "$.a.b"} becomes that value (with "$default" if '
+            'there is none), {"$all": "$.items[*].name"} an array, {"$each": "$.items[*]", "$to": {…}} an array of filled '
+            'templates, where $ is the item, and "$in": "document" makes $ the whole data again.'
+        ),
+        max_steps=max_steps,
+        options=options,
+    )
+
+
+def _json_tool(
+    name: str,
+    what: str,
+    run: Callable[[Document, Mapping[str, Any]], JsonValue],
+    *,
+    properties: dict[str, Any],
+    required: str,
+    result: dict[str, Any] | None,
+    description: str,
+    max_steps: int,
+    options: ToolOptions,
+) -> Tool:
+    """A tool that does ``run`` with a document of at most ``max_steps`` steps, and names what goes wrong."""
+    require("jsonpath_rfc9535", extra="json", what=what)
+    from harness.toolkit.jsonpath import Document, QueryError  # noqa: PLC0415 - imports an extra
+    from harness.toolkit.templates import TemplateError  # noqa: PLC0415 - as above
 
     check_whole(max_steps, "max_steps", name, least=1)
 
-    def run(context: CallContext, data: JsonValue, template: JsonValue) -> JsonValue:
-        document = Document(data, max_steps, context.raise_if_cancelled)
+    def call(context: CallContext, **arguments: Any) -> JsonValue:
+        document = Document(arguments["data"], max_steps, context.raise_if_cancelled)
         try:
-            return fill(template, document)
+            return run(document, arguments)
+        except QueryError as error:
+            raise _misfit(name, "$.query", str(error)) from None
         except TemplateError as error:
             raise _misfit(name, error.path, str(error)) from None
         except TooMuchWorkError:
@@ -105,20 +136,15 @@ def json_transform(
     settings: ToolOptions = {**_READS, **options}
     return Tool.from_schema(
         name,
-        run,
+        call,
         parameters={
             "type": "object",
-            "properties": {
-                "data": _DATA,
-                "template": {"description": "JSON with {$path}, {$all} or {$each, $to} where parts of the data go."},
-            },
-            "required": ["data", "template"],
+            "properties": {"data": _DATA, **properties},
+            "required": ["data", required],
+            "additionalProperties": False,
         },
-        description=(
-            'Builds new JSON from JSON data. In the template, {"$path": "$.a.b"} becomes that value (with "$default" if '
-            'there is none), {"$all": "$.items[*].name"} an array, {"$each": "$.items[*]", "$to": {…}} an array of filled '
-            'templates, where $ is the item, and "$in": "document" makes $ the whole data again.'
-        ),
+        result=result,
+        description=description,
         **settings,
     )
 

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic_core import to_json
 
 from harness.errors import ToolExecutionError, UsageError
-from harness.toolkit.checks import check_whole, require
+from harness.toolkit.checks import check_kinds, check_whole, require
 from harness.toolkit.providers import PROVIDERS, WrongShapeError, request_body
 from harness.tools.context import CallContext
 from harness.tools.options import ToolOptions
@@ -92,6 +92,21 @@ def llm(
     kind = PROVIDERS.get(provider)
     if kind is None:
         raise UsageError(f"The provider of tool {name!r} is {provider!r}; it is one of {', '.join(sorted(PROVIDERS))}.")
+    check_kinds(
+        name,
+        "base_url",
+        "system",
+        "limit_member",
+        "parameters",
+        model=(model, "text"),
+        base_url=(base_url, "text"),
+        system=(system, "text"),
+        limit_member=(limit_member, "text"),
+        parameters=(parameters, "mapping"),
+        connect_timeout=(connect_timeout, "seconds"),
+    )
+    if not isinstance(price, Price):
+        raise UsageError(f"price of tool {name!r} is {price!r}; it is a Price: cents for a million tokens.")
     check_whole(max_tokens, "max_tokens", name, least=1)
     check_whole(max_bytes, "max_bytes", name, least=1)
     own = base_url is None or base_url.rstrip("/") == PROVIDERS["openai"].base_url

@@ -84,7 +84,7 @@ def _parsed(body: bytes, parse: str, answer: Answer, tool: str) -> dict[str, Jso
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
     if parse == "json" or (parse == "auto" and body and (kind == "application/json" or kind.endswith("+json"))):
         try:
-            return {"json": from_json(body, allow_inf_nan=False)}
+            return {"json": from_json(body.removeprefix(codecs.BOM_UTF8), allow_inf_nan=False)}
         except ValueError as error:
             if parse == "json":
                 raise _unreadable(answer, tool, f"is no JSON ({error})", kind, "text") from None

@@ -77,7 +77,7 @@ class _Filling:
             raise TemplateError(
                 place,
                 f"the members {', '.join(sorted(template)[:10])} do not go together. An object whose members begin with "
-                "'$' has $path (and $default), $all, or $each and $to, each with or without $in; or $literal alone.",
+                "'$' has $path (and $default), $all, or $each and $to, each with or without $in; or $literal alone",
             )
         if form == "$literal":
             return unmetered(template[form], self._document.meter)

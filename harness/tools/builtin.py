@@ -21,7 +21,7 @@ Limit = Annotated[int, Field(ge=1, le=50)]
 
 
 def make_built_in_tools(
-    search: Callable[[str, int], list[dict[str, str]]], describe: Callable[[str], dict[str, str]]
+    search: Callable[[str, int], list[dict[str, str]]], describe: Callable[[str], dict[str, Any]]
 ) -> dict[str, FunctionTool[..., Any]]:
     """The built-in tools by name, made of what a registry knows about itself."""
 
@@ -29,7 +29,7 @@ def make_built_in_tools(
     async def find(query: Query, limit: Limit = 10) -> list[dict[str, str]]:
         return search(query, limit)
 
-    async def tell(name: str) -> dict[str, str]:
+    async def tell(name: str) -> dict[str, Any]:
         return describe(name)
 
     return {

@@ -12,10 +12,13 @@ from pydantic import JsonValue
 from harness.canonical import content_hash
 from harness.context import ExecutionContext
 from harness.limits import MIB
+from harness.model import Artifact
 from harness.tools.resource import check_count
 from harness.tools.tool import Tool
 
-__all__ = ["CacheStatistics", "Flight", "ResultCache", "result_key"]
+_MOST_BYTES = 1024 * 1024 * MIB
+
+__all__ = ["CacheStatistics", "Flight", "Kept", "ResultCache", "result_key"]
 
 
 def result_key(tool: Tool, arguments: dict[str, JsonValue], context: ExecutionContext) -> str:
@@ -49,7 +52,22 @@ class CacheStatistics:
     """Calls that waited for the result of an equal one under way."""
     misses: int = 0
     evicted: int = 0
-    """Results dropped to make room."""
+    """Results dropped to make room, or since their files were not there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A result, and the files that belong to it."""
+
+    text: str
+    """The result as JSON."""
+    artifacts: tuple[Artifact, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """About as many bytes as it takes."""
+        text = len(self.text) if self.text.isascii() else len(self.text.encode())
+        return text + sum(len(artifact.path) + len(artifact.sha256) for artifact in self.artifacts)
 
 
 class Flight:
@@ -57,21 +75,21 @@ class Flight:
 
     def __init__(self) -> None:
         self._ended = anyio.Event()
-        self._result: str | None = None
+        self._result: Kept | None = None
 
-    def land(self, result: str | None) -> None:
+    def land(self, result: Kept | None) -> None:
         """Tell those who wait; None if there is no result."""
         self._result = result
         self._ended.set()
 
-    async def landed(self) -> str | None:
+    async def landed(self) -> Kept | None:
         """The result; None if the call failed or was cancelled."""
         await self._ended.wait()
         return self._result
 
 
 class ResultCache:
-    """JSON texts of results, the least recently used dropped first. Failures are never kept.
+    """Results as JSON, the least recently used dropped first. Failures are never kept.
 
     It holds ``max_entries`` results of ``max_bytes`` in all; with ``max_entries=0`` it keeps none, and equal calls at
     the same time still share one. Raises `UsageError` for values that cannot be.
@@ -79,10 +97,10 @@ class ResultCache:
 
     def __init__(self, *, max_entries: int = 1_000, max_bytes: int = 16 * MIB) -> None:
         check_count(max_entries, "max_entries of the cache", least=0)
-        check_count(max_bytes // 1024, "max_bytes of the cache, in KiB,", least=0)
+        check_count(max_bytes, "max_bytes of the cache", least=0, most=_MOST_BYTES)
         self.max_entries = max_entries
         self.max_bytes = max_bytes
-        self._results: OrderedDict[str, str] = OrderedDict()
+        self._results: OrderedDict[str, Kept] = OrderedDict()
         self._bytes = 0
         # An event wakes the loop it belongs to; calls in another thread's loop fly on their own.
         self._flights: dict[tuple[str, int], Flight] = {}
@@ -97,7 +115,7 @@ class ResultCache:
         """Bytes that are held."""
         return self._bytes
 
-    def get(self, key: str) -> str | None:
+    def get(self, key: str) -> Kept | None:
         """A kept result."""
         with self._lock:
             found = self._results.get(key)
@@ -120,7 +138,7 @@ class ResultCache:
             self.statistics.misses += 1
             self._flights[key, threading.get_ident()] = Flight()
 
-    def land(self, key: str, result: str | None) -> None:
+    def land(self, key: str, result: Kept | None) -> None:
         """The work is done, with a result to keep or without. To be called once for each `take_off`."""
         if result is not None:
             self.put(key, result)
@@ -128,12 +146,20 @@ class ResultCache:
             flight = self._flights.pop((key, threading.get_ident()))
         flight.land(result)
 
-    def put(self, key: str, result: str) -> None:
+    def forget(self, key: str, result: Kept) -> None:
+        """Drop a result that `get` gave and that is not right any more, unless another has taken its place."""
+        with self._lock:
+            self.statistics.hits -= 1
+            if self._results.get(key) is result:
+                self._drop(key)
+                self.statistics.evicted += 1
+
+    def put(self, key: str, result: Kept) -> None:
         """Keep a result."""
         with self._lock:
             self._drop(key)
             self._results[key] = result
-            self._bytes += _bytes(result)
+            self._bytes += result.size
             while len(self._results) > self.max_entries or self._bytes > self.max_bytes:
                 self._drop(next(iter(self._results)))
                 self.statistics.evicted += 1
@@ -147,8 +173,4 @@ class ResultCache:
     def _drop(self, key: str) -> None:
         found = self._results.pop(key, None)
         if found is not None:
-            self._bytes -= _bytes(found)
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
+            self._bytes -= found.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,17 @@ async def call_function(call: Callable[[], Any], context: CallContext, *, in_thr
     In a thread it cannot be interrupted; `CallContext.cancelled` then tells it that nobody waits any more.
     """
     if in_thread:
+
+        def work() -> Any:
+            me = object()
+            context.threads.add(me)
+            try:
+                return call()
+            finally:
+                context.threads.discard(me)
+
         try:
-            result = await THREADS.run(call)
+            result = await THREADS.run(work)
         except BaseException:
             context.cancelled = True
             raise
@@ -47,14 +56,6 @@ class FunctionCall:
     interruptible: bool
     by_name: bool
     context: str | None
-
-    def defaults(self, arguments: Mapping[str, Any]) -> dict[str, JsonValue]:
-        """The ``default`` of each property that is left out."""
-        return {
-            name: member["default"]
-            for name, member in self.schema.get("properties", {}).items()
-            if name not in arguments and isinstance(member, dict) and "default" in member
-        }
 
     async def call(self, arguments: dict[str, JsonValue], context: CallContext) -> Any:
         """What the function returns."""

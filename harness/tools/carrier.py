@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import anyio
 from pydantic import JsonValue
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from harness.context import ExecutionContext
 from harness.errors import ToolBudgetExceededError
-from harness.model import CallRecord, CallStatus
+from harness.model import CallRecord
 from harness.tools.budget import CallBudget, is_used_up
-from harness.tools.cache import result_key
+from harness.tools.cache import Kept, result_key
 from harness.tools.compensation import Applied
 from harness.tools.context import CostReport
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
+from harness.tools.names import BUILT_IN
 from harness.tools.observer import CallObserver
+from harness.tools.output import ToolOutput
 from harness.tools.retry import Retry, keep_trying
 from harness.tools.spending import Spending
 from harness.tools.tool import Tool
 
 __all__ = ["Carrier"]
 
+_LOG = logging.getLogger("harness.tools")
+
 
 class _CannotPayError(Exception):
     """There is no paying for another attempt."""
+
+    def __init__(self, error: ToolBudgetExceededError) -> None:
+        super().__init__()
+        self.error = error
 
 
 class Carrier:
@@ -76,7 +85,7 @@ class Carrier:
             await self._observer.started(entry.call, to_json(entry.arguments).decode())
         tool = invocation.tool
         if tool.revert is not None:
-            entry.invoked_with = to_json(entry.arguments).decode()
+            entry.invoked_with = to_json(tool.with_defaults(entry.arguments)).decode()
         if tool.retry is not None:
             return invocation.encode(await _again_and_again(entry, invocation, tool.retry, price))
         try:
@@ -89,8 +98,11 @@ class Carrier:
     async def _recall(self, entry: Entry, invocation: Invocation) -> str | None:
         """The result of an equal call, made before or under way; None if this call is to be made."""
         cache = self._economy.cache
-        entry.key = key = result_key(invocation.tool, entry.arguments, self._context)
+        entry.key = key = result_key(invocation.tool, invocation.tool.with_defaults(entry.arguments), self._context)
         found = cache.get(key)
+        if found is not None and found.artifacts and not await _still_true(invocation.tool, found):
+            cache.forget(key, found)
+            found = None
         if found is None:
             flight = cache.join(key)
             if flight is None:
@@ -103,10 +115,12 @@ class Carrier:
         if found is None:
             return None
         entry.cached = True
-        return invocation.take(found)
+        if found.artifacts:
+            invocation.output = ToolOutput(value=None, artifacts=found.artifacts)
+        return invocation.take(found.text)
 
     async def _pay(self, entry: Entry, spending: Spending, invocation: Invocation) -> float:
-        price = invocation.price(entry.arguments)
+        price = invocation.price(invocation.tool.with_defaults(entry.arguments))
         try:
             await spending.begin(price)
         except ToolBudgetExceededError as error:
@@ -117,10 +131,12 @@ class Carrier:
     def give_back(self, entry: Entry, value: str | None) -> None:
         """Whatever others wait for. To be called once for every call, however it ended."""
         if entry.key is not None and not entry.cached:
+            output = None if entry.invocation is None else entry.invocation.output
+            result = None if value is None else Kept(value, () if output is None else output.artifacts)
             if entry.leads:
-                self._economy.cache.land(entry.key, value)
-            elif value is not None:
-                self._economy.cache.put(entry.key, value)
+                self._economy.cache.land(entry.key, result)
+            elif result is not None:
+                self._economy.cache.put(entry.key, result)
         if entry.spending is not None:
             entry.spending.end()
         self._leave_line(entry)
@@ -139,13 +155,34 @@ class Carrier:
 
     def note_applied(self, entry: Entry, record: CallRecord, value: str | None) -> None:
         """Remember a call that took effect, or may have, so that it can be reverted."""
-        if entry.invocation is None or not entry.started or record.status not in (CallStatus.OK, CallStatus.IN_DOUBT):
+        invocation = entry.invocation
+        if invocation is None or not invocation.may_have_acted:
             return
-        tool = entry.invocation.tool
+        tool = invocation.tool
+        if tool.revert is None and (tool.changes_nothing or tool.name in BUILT_IN):
+            return
         seconds = self._limits.tool_timeout if tool.timeout is None else tool.timeout
         self._economy.ledger.add(
-            self._context.execution_id, Applied(record.seq, tool, seconds, entry.invoked_with, value)
+            self._context.execution_id,
+            Applied(
+                record.seq,
+                tool,
+                seconds,
+                entry.invoked_with,
+                value,
+                error=record.error,
+                threads=invocation.context.threads,
+            ),
         )
+
+
+async def _still_true(tool: Tool, kept: Kept) -> bool:
+    """Whether the files of a kept result are there, with the content they had."""
+    try:
+        return await tool.still_has(from_json(kept.text), kept.artifacts)
+    except Exception as error:  # noqa: BLE001 - a tool may raise anything; then it is called again, as if nothing were kept
+        _LOG.warning("%s could not say whether its files are there.", tool.expression, exc_info=error)
+        return False
 
 
 async def _again_and_again(entry: Entry, invocation: Invocation, retry: Retry, price: float) -> JsonValue:
@@ -160,7 +197,7 @@ async def _again_and_again(entry: Entry, invocation: Invocation, retry: Retry, p
             try:
                 await spending.begin(price)
             except ToolBudgetExceededError as error:
-                raise _CannotPayError from error
+                raise _CannotPayError(error) from error
         try:
             # A scope of its own: the deadline of one attempt must not end the next.
             with anyio.CancelScope() as scope:
@@ -172,7 +209,8 @@ async def _again_and_again(entry: Entry, invocation: Invocation, retry: Retry, p
 
     try:
         return await keep_trying(retry, once, tried=entry.tried)
-    except _CannotPayError:
+    except _CannotPayError as stop:
+        entry.not_retried = stop.error
         last = entry.tried[-1].error
         assert last is not None  # noqa: S101 - only what failed is tried again
         raise last from None

@@ -6,6 +6,7 @@ import inspect
 import logging
 import threading
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,8 +28,11 @@ _LOG = logging.getLogger("harness.tools")
 
 MAX_EXECUTIONS = 100
 """Past executions that are kept; the oldest are forgotten first."""
+MAX_UNCHANGED = 1_000
+"""Past executions that changed nothing, of which the ids are kept."""
 MAX_BYTES = 64 * MIB
-"""Arguments and results that are kept, as JSON, over all executions; the newest execution is always kept."""
+"""Kept over all executions, most of it arguments and results as JSON; the newest execution is always kept."""
+_OF_A_CALL = 256
 
 StepStatus = Literal["reverted", "failed", "already_reverted", "in_doubt", "not_revertible"]
 
@@ -42,9 +46,10 @@ class RollbackStep(BaseModel):
     """Of the call in its execution."""
     tool: str
     status: StepStatus
-    """``in_doubt``: nobody knows whether the call took effect, so it was left alone. ``not_revertible``: its tool has
-    no ``revert``."""
+    """``in_doubt``: nobody knows whether the call took effect, or what it gave, so it was left alone.
+    ``not_revertible``: its tool has no ``revert``."""
     error: ErrorInfo | None = None
+    """Why it failed; of a call in doubt, how that ended."""
 
 
 class RollbackReport(BaseModel):
@@ -58,12 +63,17 @@ class RollbackReport(BaseModel):
     @property
     def complete(self) -> bool:
         """Whether nothing is left of the execution's effects."""
-        return all(step.status in ("reverted", "already_reverted") for step in self.steps)
+        return not self.left
+
+    @property
+    def left(self) -> tuple[RollbackStep, ...]:
+        """The steps whose calls have left something, or may have."""
+        return tuple(step for step in self.steps if step.status not in ("reverted", "already_reverted"))
 
 
 @dataclass(slots=True)
 class Applied:
-    """A call that took effect, or may have."""
+    """A call that took effect, or may have: its tool returned, or was left while it worked."""
 
     seq: int
     tool: Tool
@@ -73,12 +83,16 @@ class Applied:
     """None if its tool cannot be reverted: then nothing need be kept."""
     result_json: str | None
     """None if it is in doubt."""
+    error: ErrorInfo | None = None
+    """How a call in doubt ended."""
+    threads: Collection[object] = ()
+    """Empty as soon as no thread works for the call any more."""
     reverted: bool = False
 
     @property
     def size(self) -> int:
-        """Characters of JSON that are kept for it."""
-        return len(self.arguments_json or "") + len(self.result_json or "")
+        """About as many bytes as are kept for it."""
+        return _OF_A_CALL + len(self.arguments_json or "") + len(self.result_json or "")
 
 
 @dataclass(slots=True)
@@ -95,6 +109,7 @@ class Ledger:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._executions: OrderedDict[str, _Execution] = OrderedDict()
+        self._unchanged: OrderedDict[str, None] = OrderedDict()
         self._size = 0
         self._lock = threading.Lock()
 
@@ -106,6 +121,7 @@ class Ledger:
         if call.arguments_json is None and call.result_json is not None:
             call.result_json = ""
         with self._lock:
+            self._unchanged.pop(execution_id, None)
             execution = self._executions.setdefault(execution_id, _Execution())
             execution.calls.append(call)
             execution.size += call.size
@@ -118,21 +134,29 @@ class Ledger:
 
     def close(self, execution_id: str) -> None:
         """The execution is over: from now on it can be rolled back."""
-        execution = self._executions.get(execution_id)
-        if execution is not None:
-            execution.over = True
+        with self._lock:
+            execution = self._executions.get(execution_id)
+            if execution is not None:
+                execution.over = True
+                return
+            self._unchanged[execution_id] = None
+            while len(self._unchanged) > MAX_UNCHANGED:
+                self._unchanged.popitem(last=False)
 
     async def rollback(self, execution_id: str) -> RollbackReport:
         """Revert what an execution applied, the last call first; a failure does not stop it.
 
-        Doing it again tries again what failed. Raises `UsageError` for an execution that applied nothing, runs still,
-        is being rolled back or is not kept any more.
+        A call in doubt is reverted only if its tool says ``revert_in_doubt``. Doing it again tries again what failed. Raises `UsageError` for an execution that runs still, is being rolled
+        back or is not kept any more.
         """
         execution = self._executions.get(execution_id)
+        if execution is None and execution_id in self._unchanged:
+            return RollbackReport(execution_id=execution_id, steps=())
         if execution is None:
             raise UsageError(
-                f"There is nothing to roll back for execution {execution_id!r}: it applied no call, or it is none of the "
-                f"last {MAX_EXECUTIONS} that did (fewer, if their data are more than {MAX_BYTES // MIB} MiB)."
+                f"Execution {execution_id!r} cannot be rolled back: it never ran here, or is not kept any more. Kept are "
+                f"the last {MAX_EXECUTIONS} that changed something (fewer, if their data are more than "
+                f"{MAX_BYTES // MIB} MiB), and the last {MAX_UNCHANGED:,} that did not."
             )
         if not execution.over:
             raise UsageError(f"Execution {execution_id!r} is still running; cancel it, or wait for its end.")
@@ -151,10 +175,11 @@ class Ledger:
         error: ErrorInfo | None = None
         if call.reverted:
             status = "already_reverted"
+        elif call.result_json is None and (call.threads or not call.tool.revert_in_doubt):
+            # What still works in a thread could take effect after it was reverted.
+            status, error = "in_doubt", call.error
         elif call.arguments_json is None:
             status = "not_revertible"
-        elif call.result_json is None:
-            status = "in_doubt"
         else:
             try:
                 await _revert(call)

@@ -59,6 +59,8 @@ class CallContext:
 
     For sync tools, which run on in their thread: an async tool is interrupted where it awaits.
     """
+    threads: set[object] = field(default_factory=set, repr=False)
+    """One member for each thread in which a sync tool works for this call now, nobody waiting for it or not."""
     costs: CostReport | None = field(default=None, repr=False)
     """None for a tool that is free."""
 

@@ -8,7 +8,15 @@ import anyio
 from pydantic import JsonValue
 
 from harness.approvals.bridge import Ruling
-from harness.errors import ApprovalDeniedError, ApprovalTimeoutError, HarnessError, ToolCancelledError
+from harness.errors import (
+    ApprovalDeniedError,
+    ApprovalTimeoutError,
+    ErrorInfo,
+    HarnessError,
+    ToolBudgetExceededError,
+    ToolCancelledError,
+    class_name,
+)
 from harness.model import ApprovalRequest, Attempt, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
 from harness.tools.calls import ToolCall
@@ -45,6 +53,7 @@ class Entry:
         "leads",
         "made_up",
         "needs_approval",
+        "not_retried",
         "past",
         "place",
         "prepared",
@@ -85,6 +94,9 @@ class Entry:
         self.invoked_with: str | None = None
         """The arguments as JSON, for a tool that can be reverted."""
         self.tried: list[Tried] = []
+        """Attempts that ended, of a tool that is retried."""
+        self.not_retried: ToolBudgetExceededError | None = None
+        """Why there was no further attempt, if a budget kept it from being made."""
         self.past: PastCall | None = None
         """What is on record of it from before its execution was suspended or interrupted."""
         self.doubted = False
@@ -113,7 +125,8 @@ class Entry:
             more["cost_cents"] = self.spending.charged_cents
         if self.cached:
             more["cached"] = True
-        if len(self.tried) > 1:
+        # The only attempt says no more than the call, unless there was to be another one.
+        if len(self.tried) > 1 or (self.tried and (self.not_retried or error is not self.tried[0].error)):
             more["attempts"] = self._attempts(redactor)
         if self.invocation is not None and self.invocation.output is not None:
             more["artifacts"] = self.invocation.output.artifacts
@@ -122,12 +135,19 @@ class Entry:
             tool=visible(self.call.tool[:200]),
             args=redactor.arguments(self.arguments),
             status=status,
-            error=None if error is None else public_info(error, redactor, self.call.line),
+            error=None if error is None else self._shown(error, redactor),
             approval=note,
             duration_ms=None if self.invocation is None else self.invocation.duration_ms,
             line=self.call.line,
             **more,
         )
+
+    def _shown(self, error: HarnessError, redactor: Redactor) -> ErrorInfo:
+        shown = public_info(error, redactor, self.call.line)
+        if self.not_retried is None:
+            return shown
+        # The tool's own error stays as it is; what scripts and people are shown of it also says why it was the last.
+        return shown.model_copy(update={"details": {**shown.details, "not_retried": dict(self.not_retried.details)}})
 
     def _attempts(self, redactor: Redactor) -> tuple[Attempt, ...]:
         return tuple(
@@ -175,4 +195,12 @@ class Entry:
             after = "It had started and was interrupted."
         else:
             after = "It had not started."
-        return ToolCancelledError(f"{name} was cancelled: {reason}. {after}", details={"started": self.started})
+        details: dict[str, Any] = {"started": self.started}
+        if self.tried:
+            after += f" Attempts so far: {len(self.tried)}."
+            details["attempts"] = [
+                {"type": class_name(one.error), "message": one.error.message}
+                for one in self.tried
+                if one.error is not None
+            ]
+        return ToolCancelledError(f"{name} was cancelled: {reason}. {after}", details=details)

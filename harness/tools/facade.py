@@ -101,7 +101,6 @@ class CallFacade:
             }.values()
         )
         self._plain_budget = economy.budget.unlimited and not self._resources
-        self._can_revert = any(tool.revert is not None for tool in registry)
         self._idempotency_key = idempotency_key
         self._history = history
         self._can_suspend = can_suspend
@@ -519,8 +518,7 @@ class CallFacade:
     def _keep(self, entry: Entry, record: CallRecord, value: str | None) -> None:
         if not self._dry_run:
             self._registry.count(record)
-        if self._can_revert:
-            self._carrier.note_applied(entry, record, value)
+        self._carrier.note_applied(entry, record, value)
         self._note(entry, record)
 
     def _note(self, entry: Entry, record: CallRecord) -> None:
@@ -536,7 +534,9 @@ class CallFacade:
 def _made_up(entry: Entry, invocation: Invocation) -> str:
     entry.made_up = True
     tool = invocation.tool
-    return invocation.encode(sample(tool.result) if tool.preview is None else invocation.preview(entry.arguments))
+    return invocation.encode(
+        sample(tool.result) if tool.preview is None else invocation.preview(tool.with_defaults(entry.arguments))
+    )
 
 
 def _defect(call: ToolCall, error: Exception) -> HarnessInternalError:

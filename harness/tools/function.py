@@ -45,6 +45,10 @@ class FunctionTool(Tool, Generic[P, R]):
         description: str | None = None,
         **options: Unpack[ToolOptions],
     ) -> None:
+        if not callable(function):
+            raise UsageError(
+                f"A tool is made of a function, and {function!r} is none. Options have names: @tool(name=…, approval=True)."
+            )
         if inspect.isclass(function):
             raise UsageError(
                 f"{function.__name__} is a class: mark its methods with @tool, and offer an object of it: "
@@ -70,6 +74,11 @@ class FunctionTool(Tool, Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)
+
+    @property
+    def __isabstractmethod__(self) -> bool:
+        """As of the function: an abstract class that has it is none to make objects of."""
+        return getattr(self.function, "__isabstractmethod__", False)
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...

@@ -52,7 +52,7 @@ class Invocation:
         clock: Callable[[], float] = anyio.current_time,
     ) -> None:
         self.tool = tool
-        self._context = context
+        self.context = context
         self._limits = limits
         self._redactor = redactor or Redactor()
         self._clock = clock
@@ -61,6 +61,8 @@ class Invocation:
         self.duration_ms: float | None = None
         """Of the tool itself, all attempts together; None until it was invoked."""
         self.timed_out = False
+        self.may_have_acted = False
+        """Whether the tool returned, or was left while it worked. Not if it said itself that it failed."""
         self.output: ToolOutput | None = None
         """What the tool returned beside its value, if it did."""
         self.deferred: Deferred | None = None
@@ -90,14 +92,14 @@ class Invocation:
         `ToolExecutionError`, or the tool's own `ToolError`.
         """
         # An attempt after the first is timed anew, and the durations add up.
-        before = self.duration_ms or 0.0
-        self.timed_out = False
+        before, acted_before = self.duration_ms or 0.0, self.may_have_acted
+        self.timed_out, self.may_have_acted = False, True
         self._started = time.perf_counter()
         scope.deadline = deadline = self._clock() + self._seconds
         failure: BaseException | None = None
         value: Any = None
         try:
-            value = await self.tool.invoke(arguments, self._context)
+            value = await self.tool.invoke(arguments, self.context)
         except anyio.get_cancelled_exc_class() as error:
             if cancellation_requested():
                 raise
@@ -116,6 +118,7 @@ class Invocation:
                 raise failure
             raise self.overran() from failure
         if failure is not None:
+            self.may_have_acted = acted_before or self.tool.is_in_doubt_after(failure)
             self._fail(failure)
         if isinstance(value, Deferred):
             self.deferred = value

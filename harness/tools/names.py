@@ -52,11 +52,15 @@ RESERVED = frozenset(
 """JavaScript itself asks any object for these (``await tools``, printing it), so no tool can have such a name."""
 
 
-def check_name(name: str) -> str:
+def check_name(name: object) -> str:
     """``name``, if a tool may have it; `UsageError` with the reason if not."""
+    if not isinstance(name, str):
+        raise UsageError(f"The name of a tool is text, not {name!r}.")
     shown = visible(name[:80])
     if len(name) > MAX_NAME:
         raise UsageError(f"The tool name '{shown}'… is longer than {MAX_NAME} characters; choose a shorter one.")
+    if name == "<lambda>":
+        raise UsageError("A lambda has no name of its own; give its tool one: tool(name=…)(lambda …).")
     if not _NAME.match(name):
         raise UsageError(
             f"'{shown}' cannot be the name of a tool: use ASCII letters, digits and underscores, and dots between the "

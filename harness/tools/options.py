@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypedDict
 
@@ -10,7 +11,7 @@ from harness.redaction import visible
 from harness.tools.resource import ResourceContract, check_cents
 from harness.tools.retry import Retry
 
-__all__ = ["Cost", "ToolOptions", "checked_options"]
+__all__ = ["OPTIONS", "Cost", "ToolOptions", "checked_options"]
 
 Cost = float | Callable[[dict[str, Any]], float]
 """Cents: a number, or a function of the argument object that returns one."""
@@ -40,13 +41,22 @@ class ToolOptions(TypedDict, total=False):
     """What it shares with other tools: money, rate and concurrency."""
     retry: Retry | int | None
     """How a call is made again that failed with a retryable error, or how many attempts; asks for ``idempotent=True``."""
+    cache: bool
+    """Another word for ``deterministic``."""
     deterministic: bool
     """Equal arguments always give an equal result, and a call has no effect: results are kept and used again."""
     revert: Callable[[dict[str, Any], Any], Any] | None
     """Undoes a call that took effect: a function, sync or async, of the argument object and the result."""
+    revert_in_doubt: bool
+    """``revert`` does no harm where the call never took effect: it is also called, with None as the result, where nobody
+    knows whether it did."""
     version: str
     """Of the tool's contract, ``"1.0"`` unless it says otherwise. Results kept or recorded under another version are not
     used. Two versions of one tool can be registered side by side if both are numbers (``"1.2.0"``)."""
+
+
+OPTIONS = frozenset(ToolOptions.__annotations__) - {"cache"}
+"""What every tool has as an attribute."""
 
 
 def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,16 +65,15 @@ def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     for option in options:
         if option not in known:
             raise UsageError(f"Tool {name!r} has an option {option!r}; the options are {', '.join(sorted(known))}.")
-    given = {**_DEFAULTS, **options}
+    given = {**_DEFAULTS, **_without_aliases(name, options)}
     _check_timeout(name, given["timeout"])
-    if not callable(given["cost"]):
-        check_cents(given["cost"], f"The cost of tool {name!r}")
+    if not isinstance(given["positional"], str | None):
+        raise UsageError(f"The option positional of tool {name!r} is {given['positional']!r}; it names a parameter.")
     given["tags"] = _tags(name, given["tags"])
-    for flag in ("approval", "idempotent", "deterministic"):
+    for flag in ("approval", "idempotent", "deterministic", "revert_in_doubt"):
         if not isinstance(given[flag], bool):
             raise UsageError(f"The option {flag} of tool {name!r} is {given[flag]!r}; it is True or False.")
-    if given["revert"] is not None and not callable(given["revert"]):
-        raise UsageError(f"The option revert of tool {name!r} is {given['revert']!r}; it must be a function.")
+    _check_callbacks(name, given)
     version = given["version"]
     if not isinstance(version, str) or not 0 < len(version) <= _MAX_WORD:
         raise UsageError(f"The version of tool {name!r} is {version!r}; it is a text of 1 to {_MAX_WORD} characters.")
@@ -72,6 +81,18 @@ def checked_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(given["resource"], ResourceContract | None):
         raise UsageError(f"The resource of tool {name!r} is {given['resource']!r}; it is a ResourceContract.")
     return given
+
+
+def _without_aliases(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(options)
+    if "cache" in found:
+        cache = found.pop("cache")
+        if found.setdefault("deterministic", cache) is not cache:
+            raise UsageError(
+                f"Tool {name!r} declares cache={cache!r} and deterministic={found['deterministic']!r}; the two are one "
+                "option: equal arguments always give an equal result, so results are kept."
+            )
+    return found
 
 
 _DEFAULTS: dict[str, Any] = {
@@ -85,9 +106,38 @@ _DEFAULTS: dict[str, Any] = {
     "retry": None,
     "deterministic": False,
     "revert": None,
+    "revert_in_doubt": False,
     "version": "1.0",
     "resource": None,
 }
+
+
+def _check_callbacks(name: str, given: Mapping[str, Any]) -> None:
+    if not callable(given["cost"]):
+        check_cents(given["cost"], f"The cost of tool {name!r}")
+    _check_callback(name, "cost", given["cost"], "the argument object")
+    _check_callback(name, "preview", given["preview"], "the argument object")
+    if given["revert"] is not None and not callable(given["revert"]):
+        raise UsageError(f"The option revert of tool {name!r} is {given['revert']!r}; it must be a function.")
+    _check_callback(name, "revert", given["revert"], "the argument object", "the result", sync=False)
+    if given["revert_in_doubt"] and given["revert"] is None:
+        raise UsageError(f"Tool {name!r} declares revert_in_doubt and no revert; give it revert=….")
+
+
+def _check_callback(name: str, option: str, given: Any, *takes: str, sync: bool = True) -> None:
+    """A function that could not be called as it will be is refused at once, and not in the middle of a call."""
+    if not callable(given):
+        return
+    if sync and inspect.iscoroutinefunction(given):
+        raise UsageError(f"The option {option} of tool {name!r} is an async function; it must be a sync one.")
+    try:
+        inspect.signature(given).bind(*takes)
+    except TypeError as error:
+        raise UsageError(
+            f"The option {option} of tool {name!r} cannot be called with {' and '.join(takes)} ({error})."
+        ) from None
+    except ValueError:
+        return  # one that is built in and does not say what it takes
 
 
 def _check_timeout(name: str, timeout: Any) -> None:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal, Unpack, overload
 
 from pydantic import JsonValue
-from pydantic_core import to_json
 
-from harness.approvals.bridge import ApprovalBridge
-from harness.approvals.decision import Approver
 from harness.canonical import Canonical
-from harness.context import ExecutionContext
 from harness.contracts.values import ContractSet
 from harness.declarations.markdown import markdown
 from harness.declarations.search import ToolIndex, summary
 from harness.declarations.typescript import typescript
-from harness.errors import SerializationError, ToolValidationError, UsageError
+from harness.errors import UsageError
 from harness.model import CallRecord
-from harness.plain import to_plain
-from harness.tools.budget import CallBudget
 from harness.tools.builtin import make_built_in_tools
-from harness.tools.calls import ToolCall
 from harness.tools.classes import tools_of
-from harness.tools.facade import CallFacade
 from harness.tools.function import tool
+from harness.tools.hostcalls import Home, HostCall, HostOptions, call_from_host
 from harness.tools.metrics import ToolStatistics
 from harness.tools.names import BUILT_IN, namespaces, not_found, suggest
+from harness.tools.resource import check_count
 from harness.tools.selection import Selection, selected
 from harness.tools.tool import Tool
 from harness.tools.versions import check_beside, current, in_order
@@ -53,6 +45,7 @@ class ToolRegistry(Canonical):
         self._statistics: dict[str, ToolStatistics] = {}
         self._index: ToolIndex | None = None
         self._built_in: Mapping[str, Tool] | None = None
+        self._home = Home()
         self.extend(tools)
 
     def __len__(self) -> int:
@@ -73,6 +66,8 @@ class ToolRegistry(Canonical):
 
     def extend(self, tools: Iterable[object]) -> None:
         """Adds several tools, in order: all that each of these offers (see `tools_of`)."""
+        if isinstance(tools, (str, bytes)) or not isinstance(tools, Iterable):
+            raise UsageError(f"tools is a list, also of a single tool, not {tools!r}.")
         for item in tools:
             for found in tools_of(item):
                 self._add(found)
@@ -95,6 +90,7 @@ class ToolRegistry(Canonical):
                 raise UsageError(
                     f"{name!r} cannot be a tool: its namespace {space!r} is a tool. Rename one of the two."
                 )
+        item.check_preview()
         for space in namespaces(name):
             self._namespaces.setdefault(space, name)
         versions = self._versions.setdefault(name, {})
@@ -114,6 +110,7 @@ class ToolRegistry(Canonical):
         """
         part = ToolRegistry(selected(self._tools, wanted, self._versions))
         part._statistics = {name: self._statistics[name] for name in part._tools}
+        part._home = self._home
         return part
 
     def versions(self, name: str) -> list[Tool]:
@@ -164,28 +161,34 @@ class ToolRegistry(Canonical):
         raise UsageError(f"describe() gives 'ts', 'json' or 'markdown', not {format!r}.")
 
     def canonical(self) -> dict[str, Any]:
-        """The contract of each tool by its name, in whatever order they were registered."""
-        return {name: item.canonical() for name, item in self._tools.items()}
+        """The `ContractSet` of what scripts can call, in whatever order it was registered."""
+        return ContractSet.of(self).canonical()
 
     def search(self, query: str, limit: int = 10) -> list[dict[str, str]]:
         """The tools that fit the words of ``query`` best: ``{"name": …, "call": …, "description": …}``, best first.
 
         What `tools.$search` answers. A query without a word lists the tools by name.
         """
+        check_count(limit, "limit of search()", least=1)
+        words: object = query
+        if not isinstance(words, str):
+            raise UsageError(f"search() takes text, not {query!r}.")
         if self._index is None:
             self._index = ToolIndex(item.describe() for item in self._tools.values())
         return self._index.search(query, limit)
 
-    def declaration(self, name: str) -> dict[str, str]:
-        """What `tools.$describe` answers: ``name``, ``call``, the whole ``description``, and ``declaration`` in TypeScript.
+    def declaration(self, name: str) -> dict[str, Any]:
+        """What `tools.$describe` answers: ``name``, ``call``, the whole ``description``, ``declaration`` in TypeScript, and
+        what `Tool.terms` tells.
 
         Raises `ToolNotFoundError` with near misses.
         """
-        if name not in self._tools:
-            raise not_found(name, self._tools)
-        described = self._tools[name].describe()
+        if name not in self.names():
+            raise not_found(str(name), self._tools)
+        item = self._tools[name]
+        described = item.describe()
         text = typescript([described], alone=True)
-        return {**summary(described), "description": described["description"], "declaration": text}
+        return {**summary(described), "description": described["description"], "declaration": text, **item.terms()}
 
     def _find_built_in(self, name: str) -> Tool | None:
         if name not in BUILT_IN:
@@ -204,75 +207,29 @@ class ToolRegistry(Canonical):
         if counters is not None:
             counters.count(record)
 
-    async def call(
-        self,
-        name: str,
-        arguments: Mapping[str, Any] | None = None,
-        *,
-        context: ExecutionContext | None = None,
-        approver: Approver | None = None,
-        budget: CallBudget | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the tool's own limit, not a deadline of this coroutine
-        idempotency_key: str | None = None,
-    ) -> JsonValue:
-        """Calls a tool from host code, through the same steps as a script's call.
+    def belongs_to(self, home: Home) -> None:
+        """Let `call` share what ``home`` has. Each `Harness` says so of its registry when it is made; the last word counts."""
+        self._home = home
 
-        ``context`` says for whom and under which limits. ``approver`` is asked about tools that need approval; without
-        one nobody is, since host code needs no permission. ``budget`` can be shared by several calls: they then spend
-        and line up as the calls of one execution do. ``timeout`` (seconds) replaces the tool's own.
-        ``idempotency_key`` is what the tool finds in its `CallContext`; by default no two calls have the same.
+    async def call(
+        self, name: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[HostOptions]
+    ) -> JsonValue:
+        """Calls a tool from host code, through the same steps as a script's call; see `HostOptions` for ``options``.
+
+        The registry of a `Harness` shares with its scripts whatever outlasts an execution: resources, kept results,
+        counters, telemetry. Its limits, secrets and ``budget`` hold too, the call being an execution of its own; its
+        mode and its approver do not. A registry that no harness was made with keeps all that by itself.
 
         Returns the result as plain JSON data. Raises what a script would get: `ToolError` and `ApprovalError`
-        subclasses, the tool's own error unchanged.
+        subclasses, the tool's own error unchanged; and `UsageError` for options that cannot be.
         """
-        item = self.get(name)
-        if timeout is not None:
-            item = item.replace(timeout=timeout)
-        if approver is None and item.approval:
-            item = item.replace(approval=False)
-        facade = CallFacade(
-            _Single(self, item),
-            context or ExecutionContext(),
-            approvals=ApprovalBridge(approver),
-            budget=budget,
-            idempotency_key=idempotency_key or f"idem_{secrets.token_hex(20)}",
-        )
-        try:
-            settled = await facade.call(ToolCall(0, name, _argument_text(arguments, item)))
-        finally:
-            facade.close()
-        if settled.exception is not None:
-            raise settled.exception
-        result: JsonValue = json.loads(settled.value_json or "null")
-        return result
+        return (await self.call_recorded(name, arguments, **options)).value
 
-
-def _argument_text(arguments: Mapping[str, Any] | None, item: Tool) -> str:
-    try:
-        return to_json([to_plain(dict(arguments or {}))]).decode()
-    except SerializationError as error:
-        message = f"The arguments of {item.expression}: {error.message}"
-        raise ToolValidationError(message, details=error.details) from None
-
-
-@dataclass(frozen=True, slots=True)
-class _Single:
-    """One tool of a registry, with options of its own."""
-
-    registry: ToolRegistry
-    tool: Tool
-
-    def __iter__(self) -> Iterator[Tool]:
-        return iter([self.tool])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.registry
-
-    def get(self, name: str) -> Tool:
-        return self.tool if name == self.tool.name else self.registry.get(name)
-
-    def count(self, record: CallRecord) -> None:
-        self.registry.count(record)
+    async def call_recorded(
+        self, name: str, arguments: Mapping[str, Any] | None = None, **options: Unpack[HostOptions]
+    ) -> HostCall:
+        """`call`, with the record of the call beside its value: cost, attempts, artifacts, duration."""
+        return await call_from_host(self, self._home, name, arguments, **options)
 
 
 @dataclass(frozen=True, slots=True)

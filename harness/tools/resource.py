@@ -32,10 +32,10 @@ def check_cents(value: object, what: str) -> None:
         raise UsageError(f"{what} is {value!r}; it must be a number of cents from 0 to {MAX_CENTS:,}.")
 
 
-def check_count(value: object, what: str, *, least: int) -> None:
+def check_count(value: object, what: str, *, least: int, most: int = _MAX_COUNT) -> None:
     """Raises `UsageError` unless ``value`` is a whole number in its range."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MAX_COUNT:
-        raise UsageError(f"{what} is {value!r}; it must be a whole number from {least} to {_MAX_COUNT:,}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise UsageError(f"{what} is {value!r}; it must be a whole number from {least} to {most:,}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ class Resources:
         """How much of each is used and left now."""
         return {name: resource.report() for name, resource in sorted(self._resources.items())}
 
-    def refill(self, resource_id: str) -> None:
+    def refill(self, resource_id: object) -> None:
         """Forget what was spent on one. Raises `UsageError` if there is none of this id."""
-        if resource_id not in self._resources:
+        if not isinstance(resource_id, str) or resource_id not in self._resources:
             known = ", ".join(sorted(self._resources)) or "none"
             raise UsageError(f"No tool of this harness names a resource {resource_id!r}; there is: {known}.")
         self._resources[resource_id].purse.refill()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import anyio
 
-from harness.errors import HarnessError, UsageError
+from harness.errors import HarnessError, ToolCancelledError, UsageError
 
 __all__ = ["Retry", "Tried", "keep_trying"]
 
@@ -68,25 +68,30 @@ async def keep_trying(retry: Retry, once: Callable[[], Awaitable[T]], *, tried: 
     """What ``once`` returns, invoked up to ``retry.attempts`` times; raises what the last attempt raised.
 
     An error is followed by another attempt if it is a retryable `HarnessError`. Every attempt is added to ``tried`` as it
-    ends with a result or a `HarnessError`. Waits in the event loop, so that whoever cancels the task ends the waiting.
+    ends with a result or a `HarnessError`, and one after the first also as it is cancelled. Waits in the event loop, so that whoever cancels the task ends the waiting.
     """
     import tenacity  # noqa: PLC0415 - an extra, and only calls that retry pay for its import
 
     ended: float | None = None
 
+    def note(failure: HarnessError | None, started: float) -> None:
+        waited = 0.0 if ended is None else (started - ended) * 1000
+        tried.append(Tried(failure, (time.perf_counter() - started) * 1000, waited))
+
     async def attempt() -> T:
         nonlocal ended
         started = time.perf_counter()
-        waited = 0.0 if ended is None else (started - ended) * 1000
-        failure: HarnessError | None = None
         try:
             value = await once()
         except HarnessError as error:
-            failure = error
-        ended = time.perf_counter()
-        tried.append(Tried(failure, (ended - started) * 1000, waited))
-        if failure is not None:
-            raise failure
+            note(error, started)
+            ended = time.perf_counter()
+            raise
+        except anyio.get_cancelled_exc_class():
+            if tried:
+                note(ToolCancelledError("This attempt was cut off."), started)
+            raise
+        note(None, started)
         return value
 
     def again(error: BaseException) -> bool:

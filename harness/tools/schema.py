@@ -7,6 +7,7 @@ against come from scripts.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import operator
@@ -25,7 +26,7 @@ from harness.tools.validation import Finding, finding, misfit
 if TYPE_CHECKING:
     import jsonschema_rs
 
-__all__ = ["COMPOSITE", "JsonSchema", "Schema", "parameters_schema", "result_schema"]
+__all__ = ["COMPOSITE", "JsonSchema", "Schema", "check_defaults", "defaults", "parameters_schema", "result_schema"]
 
 Schema = Mapping[str, Any] | type[BaseModel]
 """A JSON Schema, or a pydantic model in place of the one it has."""
@@ -90,6 +91,35 @@ class JsonSchema:
     def _findings(self, value: JsonValue) -> list[Finding]:
         errors = itertools.islice(self._validator.iter_errors(value), _MAX_FINDINGS)
         return [found for error in errors for found in _explained(error, value, self._schema)]
+
+
+def defaults(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``default`` of each property that is left out: copies, which may be changed."""
+    return {
+        name: copy.deepcopy(member["default"])
+        for name, member in schema.get("properties", {}).items()
+        if name not in arguments and isinstance(member, Mapping) and "default" in member
+    }
+
+
+def check_defaults(schema: dict[str, Any], tool: str) -> None:
+    """Raises `UsageError` for a property's ``default`` that the property itself does not allow: scripts would get it."""
+    members = schema.get("properties", {})
+    if not isinstance(members, dict):
+        return
+    # A default is looked at by itself: what the object needs besides, and its alternatives, are another matter.
+    where = f"The parameters of tool {tool!r}"
+    around = {key: schema[key] for key in schema if key.startswith("$") or key == "definitions"}
+    for name, member in members.items():
+        if not isinstance(member, dict) or "default" not in member:
+            continue
+        alone = JsonSchema({**around, "properties": {name: member}}, where)
+        given = {name: member["default"]}
+        if not alone.fits(given):
+            raise UsageError(
+                alone.misfit(given, what=f"{where}: a default does not fit").message,
+                details={"path": child_path("$.properties", name)},
+            )
 
 
 def _validator(schema: dict[str, Any], where: str) -> jsonschema_rs.Validator:
@@ -200,6 +230,7 @@ _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "pattern": lambda error: (
         f"expected text that matches {getattr(error.kind, 'pattern', 'its pattern within reason')}"
     ),
+    "contains": lambda _: "expected more items that fit what it must contain",
     "falseSchema": lambda _: "nothing is allowed here",
 }
 

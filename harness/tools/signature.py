@@ -5,10 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import NoneType, UnionType
+from types import EllipsisType, NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
@@ -94,11 +94,15 @@ def read_signature(function: Callable[..., Any], name: str, *, method: bool = Fa
     check_kind(function, name)
     hints = type_hints(function, name)
     description, texts = _documentation(function)
+    try:
+        listed = list(inspect.signature(function).parameters.values())
+    except ValueError as error:
+        raise UsageError(f"Tool {name!r} is built in and does not say what it takes; wrap it in a function.") from error
     context = context_parameter(function, hints, name)
     definitions: dict[str, Any] = {}
     fields: dict[str, str] = {}
     own_defaults: set[str] = set()
-    for parameter in list(inspect.signature(function).parameters.values())[method:]:
+    for parameter in listed[method:]:
         if parameter.name == context:
             continue
         hint = hints.get(parameter.name, Any)
@@ -119,6 +123,7 @@ def read_signature(function: Callable[..., Any], name: str, *, method: bool = Fa
         parameters = model.model_json_schema(schema_generator=_Schema)
         result = None if hints.get("return", Any) is Any else TypeAdapter(hints["return"])
         result_schema = None if result is None else result.json_schema(mode="serialization", schema_generator=_Schema)
+        _check_defaults(definitions, fields, name)
     except (PydanticUserError, TypeError) as error:
         raise UsageError(
             f"No JSON Schema can be made for the signature of tool {name!r}: {error}. Annotate its parameters and its "
@@ -134,6 +139,28 @@ def read_signature(function: Callable[..., Any], name: str, *, method: bool = Fa
         result_schema=result_schema,
         context=context,
     )
+
+
+def _check_defaults(definitions: Mapping[str, tuple[Any, Any]], fields: Mapping[str, str], name: str) -> None:
+    """Raises `UsageError` for a default in a ``Field(…)`` that does not fit: pydantic would pass it on as it is.
+
+    A plain default is the function's own affair, and often None where the annotation does not say so.
+    """
+    for field, (hint, default) in definitions.items():
+        given = default if isinstance(default, FieldInfo) else FieldInfo.from_annotation(hint)
+        if (
+            given.is_required()
+            or given.default_factory is not None
+            or not isinstance(default, FieldInfo | EllipsisType)
+        ):
+            continue
+        try:
+            create_model("One", __config__=ConfigDict(validate_default=True), only=(hint, default))()
+        except ValidationError as error:
+            problem = error.errors(include_url=False, include_context=False)[0]["msg"]
+            raise UsageError(
+                f"The default of parameter {fields[field]!r} of tool {name!r} does not fit: {problem}."
+            ) from None
 
 
 def _annotate(hint: Any, note: FieldInfo) -> Any:

@@ -6,6 +6,7 @@ the processes is in `harness.tools.process`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -16,15 +17,18 @@ from typing import Any, Literal, Self
 
 import anyio
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
-from pydantic.errors import PydanticUserError
 from pydantic_core import to_json
 
+from harness.concurrency import THREADS
 from harness.context import ExecutionContext
-from harness.errors import UsageError
+from harness.errors import HarnessError, UsageError
+from harness.model import Artifact
 from harness.plain import dump_plain, to_plain
+from harness.tools.commandsettings import check_seed_field, check_settings
 from harness.tools.context import CallContext
 from harness.tools.invoke import Invocation
 from harness.tools.output import ToolOutput
+from harness.tools.process.artifacts import WorkingDirectory
 from harness.tools.process.call import CommandCall
 from harness.tools.process.command import Command
 from harness.tools.process.document import StdoutMode
@@ -36,7 +40,8 @@ from harness.tools.validation import call_form, invalid
 
 __all__ = ["SubprocessTool"]
 
-MAX_SECONDS = 7 * 24 * 3600
+_DID_NOTHING = frozenset({"command", "start", "cwd", "limits", "sandbox", "exec", "exit"})
+"""Reasons for which a command failed without an effect: it was not started, or says so by its exit code."""
 
 
 class SubprocessTool(Tool):
@@ -93,6 +98,23 @@ class SubprocessTool(Tool):
         grace: float = 0.5,
         **options: Any,
     ) -> None:
+        check_settings(
+            name,
+            {
+                "command": command,
+                "description": description,
+                "max_stdout": max_stdout,
+                "max_stderr": max_stderr,
+                "artifacts": artifacts,
+                "env": env,
+                "cwd": cwd,
+                "limits": limits,
+                "sandbox": sandbox,
+                "seed_field": seed_field,
+                "verify_determinism": verify_determinism,
+                "grace": grace,
+            },
+        )
         self._args = _arguments_model(name, args)
         self._result = _result_adapter(name, result)
         anything = {"type": "object", "properties": {}, "additionalProperties": True}
@@ -105,19 +127,7 @@ class SubprocessTool(Tool):
             uses_context=False,
             **options,
         )
-        if artifacts and self.deterministic:
-            raise UsageError(
-                f"Tool {name!r} makes files and is declared deterministic: a result that was kept could name files that are "
-                "gone. Declare one of the two."
-            )
-        if isinstance(command, (str, bytes)) or not all(isinstance(part, str) for part in command) or not command:
-            raise UsageError(f'The command of tool {name!r} is a list of strings, such as ["python3", "tool.py"].')
-        if isinstance(artifacts, str):
-            raise UsageError(
-                f"artifacts of tool {name!r} is a list of paths into its result: artifacts=[{artifacts!r}]."
-            )
-        if not isinstance(sandbox, (bool, ProcessSandbox)):
-            raise UsageError(f"sandbox of tool {name!r} is True, False or a ProcessSandbox, not {sandbox!r}.")
+        check_seed_field(name, seed_field, self._args, self.parameters)
         self._command = Command(
             argv=tuple(command),
             cwd=str(Path(cwd or ".").absolute()),
@@ -178,6 +188,24 @@ class SubprocessTool(Tool):
             raise self._failures.wrong_shape(invalid(error, plain, what=what), plain) from None
         return plain
 
+    async def still_has(self, result: JsonValue, artifacts: Sequence[Artifact]) -> bool:
+        """Whether the files that a result names are those that were recorded, byte for byte."""
+        command = self._command
+        with contextlib.closing(WorkingDirectory(command.cwd)) as directory:
+            limits = command.limits
+            findings = await THREADS.run(
+                lambda: directory.check(
+                    result, command.artifacts, most=limits.artifacts, most_bytes=limits.artifact_bytes
+                )
+            )
+        return not findings.problems and tuple(findings.artifacts) == tuple(artifacts)
+
+    def is_in_doubt_after(self, error: BaseException) -> bool:
+        """Whether the command ran and did not itself say, by its exit code, that it failed."""
+        if not isinstance(error, HarnessError) or error.details.get("reason") not in _DID_NOTHING:
+            return True
+        return error.details.get("run") == 2  # of the two that verify determinism: the first one succeeded
+
     async def run(
         self,
         arguments: Mapping[str, Any] | None = None,
@@ -214,11 +242,8 @@ class SubprocessTool(Tool):
         seed: int | None = None,
     ) -> Self:
         """The same tool with other settings where they are given; this one is left as it is."""
-        other = copy.copy(self)
-        if timeout is not None:
-            if not 0 < timeout <= MAX_SECONDS:
-                raise UsageError(f"timeout of a call of {self.name!r} must be seconds above 0, up to a week.")
-            other.timeout = timeout
+        check_settings(self.name, {"artifacts": () if artifacts is None else artifacts, "limits": limits, "seed": seed})
+        other = copy.copy(self) if timeout is None else self.replace(timeout=timeout)
         command = self._command
         other._command = dataclasses.replace(  # noqa: SLF001 - of the same class
             command,
@@ -270,6 +295,6 @@ def _result_adapter(name: str, result: Any) -> TypeAdapter[Any] | None:
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(result)
         adapter.json_schema()
-    except (PydanticUserError, TypeError) as error:
+    except Exception as error:  # whatever pydantic makes of what is no type
         raise UsageError(f"result of tool {name!r} is a pydantic model or a type with a JSON form: {error}") from error
     return adapter

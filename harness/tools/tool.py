@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import abc
 import copy
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self, Unpack
 
 from pydantic import JsonValue
 
-from harness.canonical import Canonical, with_doubles
-from harness.errors import UsageError
+from harness.canonical import Canonical
+from harness.contracts.values import Contract
+from harness.errors import HarnessError, ToolTimeoutError, UsageError
+from harness.model import Artifact
 from harness.plain import to_plain
 from harness.tools.calling import FunctionCall, read_call
 from harness.tools.context import CallContext
 from harness.tools.formats import read_anthropic, read_openai
 from harness.tools.names import check_name, expression
-from harness.tools.options import Cost, ToolOptions, checked_options
+from harness.tools.options import OPTIONS, Cost, ToolOptions, checked_options
 from harness.tools.resource import ResourceContract
 from harness.tools.retry import Retry
-from harness.tools.schema import JsonSchema, Schema, parameters_schema, result_schema
+from harness.tools.schema import JsonSchema, Schema, check_defaults, defaults, parameters_schema, result_schema
 from harness.tools.validation import call_form
 
 __all__ = ["SchemaTool", "Tool"]
@@ -47,6 +50,8 @@ class Tool(Canonical, abc.ABC):
     ) -> None:
         self.name = check_name(name)
         given = checked_options(self.name, options)
+        if not isinstance(description, str):
+            raise UsageError(f"The description of tool {name!r} is {description!r}; it is text.")
         self.description = description
         self.parameters: dict[str, Any] = dict(parameters or {"type": "object", "properties": {}})
         """JSON Schema of the argument object."""
@@ -75,6 +80,8 @@ class Tool(Canonical, abc.ABC):
         """Whether equal arguments always give an equal result, so that results are kept and used again."""
         self.revert: Callable[[dict[str, JsonValue], JsonValue], Any] | None = given["revert"]
         """Undoes a call: a function, sync or async, of the argument object and the result. See `Harness.rollback`."""
+        self.revert_in_doubt: bool = given["revert_in_doubt"]
+        """Whether ``revert`` is also right for a call that perhaps never took effect; its result is then None."""
         self.version: str = given["version"]
         """Of the contract (names, schemas, meaning): results kept of another version are not used."""
         self.uses_context = uses_context
@@ -158,6 +165,41 @@ class Tool(Canonical, abc.ABC):
         Raises `ToolValidationError`, or `SerializationError` as `to_plain` does.
         """
 
+    def with_defaults(self, arguments: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+        """A valid argument object with what was left out filled in, where the schema has a ``default`` for it."""
+        return {**arguments, **defaults(self.parameters, arguments)}
+
+    def is_in_doubt_after(self, error: BaseException) -> bool:
+        """Whether a call may have taken effect although `invoke` raised ``error``.
+
+        By default a failure says that nothing was done, unless it is a `ToolTimeoutError`, or an error of the library
+        with ``details={"in_doubt": True}``.
+        """
+        if isinstance(error, ToolTimeoutError):
+            return True
+        return isinstance(error, HarnessError) and error.details.get("in_doubt") is True
+
+    async def still_has(self, result: JsonValue, artifacts: Sequence[Artifact]) -> bool:  # noqa: ARG002 - for subclasses
+        """Whether the files of an earlier result are there with the same content, so that it can be used again.
+
+        Asked before a kept result that has files is used; by default it is not.
+        """
+        return False
+
+    def check_preview(self) -> None:
+        """Raises `UsageError` for a ``preview`` that is no result of this tool. One that is a function is not called."""
+        if self.preview is None or callable(self.preview):
+            return
+        try:
+            self.validate_result(self.preview)
+        except HarnessError as error:
+            raise UsageError(f"The preview of tool {self.name!r} is no result of it. {error.message}") from error
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether its author says that a call has no effect: it is deterministic, or only tagged ``read``."""
+        return self.deterministic or ("read" in self.tags and not {"write", "destructive"} & set(self.tags))
+
     def renamed(self, name: str) -> Self:
         """The same tool under another name. Raises `UsageError` for a name no tool can have."""
         other = copy.copy(self)
@@ -167,14 +209,35 @@ class Tool(Canonical, abc.ABC):
     def replace(self, **options: Unpack[ToolOptions]) -> Self:
         """The same tool with other options, such as ``timeout=5``. Raises `UsageError` as the constructor does."""
         other = copy.copy(self)
-        given = checked_options(self.name, options)
-        for option in options:
-            setattr(other, option, given[option])
+        own = {option: getattr(self, option) for option in OPTIONS}
+        if "cache" in options:
+            del own["deterministic"]
+        # What goes together is looked at as a whole: retry= for a tool that is idempotent already, for example.
+        for option, value in checked_options(self.name, {**own, **options}).items():
+            setattr(other, option, value)
         if other.positional is not None and other.positional not in other.parameters.get("properties", {}):
             raise UsageError(
                 f"Tool {self.name!r} has no parameter {other.positional!r}; positional= must name one it has."
             )
         return other
+
+    def with_settings(
+        self,
+        *,
+        timeout: float | None = None,
+        artifacts: Sequence[str] | None = None,
+        limits: Any = None,
+        seed: int | None = None,
+    ) -> Self:
+        """The same tool as one call is to find it, where these are given; all but ``timeout`` is for commands.
+
+        Raises `UsageError` for what this tool cannot have.
+        """
+        if not (artifacts is None and limits is None and seed is None):
+            raise UsageError(
+                f"Tool {self.name!r} is no SubprocessTool: only that takes artifacts, process limits or a seed."
+            )
+        return self if timeout is None else self.replace(timeout=timeout)
 
     def describe(self) -> dict[str, Any]:
         """Everything about the tool that can be told as JSON."""
@@ -190,14 +253,23 @@ class Tool(Canonical, abc.ABC):
             "tags": list(self.tags),
             "positional": self.positional,
             "version": self.version,
+            **self.terms(),
+        }
+
+    def terms(self) -> dict[str, Any]:
+        """What a call costs, may use and leaves behind, as JSON: ``cost_cents`` (None if it depends on the arguments),
+        ``retry``, ``resource``, and whether it can be taken back (``revert``).
+        """
+        return {
+            "cost_cents": None if callable(self.cost) else self.cost,
+            "retry": None if self.retry is None else dataclasses.asdict(self.retry),
+            "resource": None if self.resource is None else dataclasses.asdict(self.resource),
+            "revert": self.revert is not None,
         }
 
     def canonical(self) -> dict[str, Any]:
-        """The contract: what `describe` tells, its tags in order, its numbers as doubles. A change of it is a change of
-        the hash; the function behind it is not looked at.
-        """
-        told = self.describe()
-        return {**with_doubles(told), "tags": sorted(told["tags"])}
+        """Its `Contract`: the function behind it is not looked at. Raises `UsageError` if its schemas have no JSON form."""
+        return Contract.of(self).canonical()
 
 
 class SchemaTool(Tool):
@@ -228,11 +300,12 @@ class SchemaTool(Tool):
             **options,
         )
         self._takes = JsonSchema(takes, f"The parameters of tool {own_name!r}")
+        check_defaults(takes, own_name)
         self._gives = None if gives is None else JsonSchema(gives, f"The result of tool {own_name!r}")
 
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """The arguments with the schema's defaults filled in."""
-        given = {**arguments, **self._function.defaults(arguments)}
+        given = {**arguments, **defaults(self.parameters, arguments)}
         if not self._takes.fits(given):
             raise self._takes.misfit(
                 given,

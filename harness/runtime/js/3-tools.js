@@ -45,12 +45,24 @@ const guardTree = (node, prefix) => {
         // The host lets no tool have a name that would be called by accident.
         const known = target[name];
         if (known !== undefined || setHas(PROBED, name)) return known;
-        const full = arrayJoin([prefix, wellFormed(stringSlice(name, 0, 200))], '');
-        return (...list) => callTool(full, list);
+        return unknown(arrayJoin([prefix, wellFormed(stringSlice(name, 0, 200))], ''));
       },
     }),
   );
 };
+
+// A name that is no tool, and may have been meant for a namespace: `tools[name].read()` is answered as `tools[name]()` is.
+const unknown = (full) =>
+  new NativeProxy(
+    (...list) => callTool(full, list),
+    freeze({
+      __proto__: null,
+      get: (target, name) => {
+        if (typeof name !== 'string' || name in target || setHas(PROBED, name) || full.length > 1000) return target[name];
+        return unknown(arrayJoin([full, '.', wellFormed(stringSlice(name, 0, 200))], ''));
+      },
+    }),
+  );
 
 // ── made-up results of a dry run ─────────────────────────────────────────────────────────────────────────────────
 

@@ -193,6 +193,8 @@ class WorkingDirectory:
             if root is None:
                 raise ValueError("lies outside the working directory")
             path = path.relative_to(root)
+        if name.endswith(("/", "/.")):
+            raise ValueError("ends as the name of a directory does")
         if ".." in path.parts:
             raise ValueError("leads upwards with '..'")
         if not path.parts:
