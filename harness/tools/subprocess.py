@@ -65,6 +65,8 @@ class SubprocessTool(Tool):
     - ``stdout="last-line"``: for commands that cannot be changed: only the last line that is not blank must be JSON.
     - ``verify_determinism``: runs the command twice and fails if the results or their files differ.
     - ``leftovers``: a command that ends before the processes it started fails; with ``"kill"`` they are only killed.
+    - ``contained=False``: for commands that need a set-user-ID program (``sudo``) or send signals to processes outside.
+      They can then kill what looks after them, and become somebody whose processes cannot be ended.
     - ``options``: those of every tool: ``approval``, ``idempotent``, ``tags``, ``preview`` …
 
     Raises `UsageError` for settings that cannot be.
@@ -90,6 +92,7 @@ class SubprocessTool(Tool):
         stdout: StdoutMode = "document",
         verify_determinism: bool = False,
         leftovers: Literal["fail", "kill"] = "fail",
+        contained: bool = True,
         grace: float = 0.5,
         **options: Any,
     ) -> None:
@@ -132,6 +135,7 @@ class SubprocessTool(Tool):
             seed=None,
             verify_determinism=verify_determinism,
             leftovers=leftovers,
+            contained=contained,
             grace=grace,
         )
         self._command.check(name)

@@ -84,6 +84,10 @@ class CommandCall:
                 raise self._failures.unusable(f"no process can be started ({error.strerror or error})") from error
             value = self._outcome(run)
             artifacts = () if directory is None else await self._artifacts(directory, value)
+        if run.guard not in (ACTIVE, ALLOWED):
+            _LOG.warning(
+                "%s ran where nothing keeps it from killing its supervisor: %s.", self._failures.name, run.guard
+            )
         missing = {layer: state for layer, state in run.protections.items() if state not in (ACTIVE, ALLOWED)}
         if missing:
             _LOG.warning("%s ran without these layers of its sandbox: %s.", self._failures.name, missing)

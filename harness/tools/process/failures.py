@@ -107,8 +107,7 @@ class Failures:
         """The command did not end within its time, and was ended with all that it had started."""
         details = {"limit": seconds, "command": self.command} if run is None else self._details(run, "timeout")
         return ToolTimeoutError(
-            f"{self.name} did not end within {seconds:g} seconds. Its command `{self._shown}` was killed, with every "
-            "process it had started.",
+            f"{self.name} did not end within {seconds:g} seconds. Its command `{self._shown}` {_fate(run)}.",
             details={**details, "limit": seconds},
         )
 
@@ -141,8 +140,8 @@ class Failures:
             what = f"left processes that cannot be ended ({', '.join(run.immortal)})"
             return self._failed(run, what, "leftovers", {"processes": list(run.immortal)})
         if not run.supervised:
-            what = "lost its supervisor, which something killed; so it was ended too"
-            return self._failed(run, what, "supervisor", {}, retryable=True)
+            what = f"lost its supervisor, which something killed, so it {_fate(run)}"
+            return self._failed(run, what, "supervisor", {"processes": run.survivors or []}, retryable=run.ended)
         if run.crowd is not None:
             what = f"had {run.crowd:,} processes at once; {limits.processes:,} are allowed (limits: processes)"
             return self._failed(run, what, "processes", {"limit": limits.processes, "used": run.crowd})
@@ -199,6 +198,18 @@ class Failures:
             "stderr": stderr,
             "stderr_length": stderr_length,
         }
+
+
+def _fate(run: Running | None) -> str:
+    """What became of a command that had to be ended, and of what it had started: no more than is known."""
+    if run is None or not run.begun:
+        return "had not been started"
+    if run.ended:
+        return "was killed, with every process it had started"
+    left = run.immortal or run.survivors
+    if left:
+        return f"was killed, but processes that it had started could not be ended ({', '.join(left)})"
+    return "was killed; whether processes that it had started are left is not known"
 
 
 def shown_value(value: JsonValue) -> JsonValue:

@@ -8,7 +8,7 @@ Standard input, output and error are the command's and lead straight to the host
 On the control socket the host sends the job (four bytes of length, then `marshal`, which takes no import; the host is
 trusted) and later single letters: ``T`` (end it: TERM, a grace, KILL) or ``K`` (KILL at once). The end of the socket is
 a ``K``. The supervisor answers with lines, each a Python literal:
-``started`` (with the protections), ``failed`` (stage, errno, text), ``ended`` (status, seconds of CPU), ``left`` (how many,
+``started`` (with the protections, the state of the guard, and whether there is a mark), ``failed`` (stage, errno, text), ``ended`` (status, seconds of CPU), ``left`` (how many,
 names), ``crowd`` (how many), ``immortal`` (names), ``litter`` (why), and at last ``done``.
 
 Where there is no subreaper (macOS), only the command's process group can be ended.
@@ -25,7 +25,8 @@ import signal
 import sys
 import time
 
-from harness.tools.process.confine import ACTIVE, limit, sandbox
+from harness.tools.process.confine import ACTIVE, ALLOWED, limit, sandbox
+from harness.tools.process.guard import guard, put_mark
 from harness.tools.process.tree import children, descendants, kill_all, name_of
 
 TYPE_CHECKING = False
@@ -52,7 +53,8 @@ _NAMED = 5
 
 def main(control: int, host: int) -> None:
     """Serve one call. ``control`` is the socket's descriptor, ``host`` the pid of the process that started this one."""
-    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for ignored in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+        # Whatever finds its way here, from a descriptor's owner for instance, must not end it.
         signal.signal(ignored, signal.SIG_IGN)
     os.set_inheritable(control, False)
     if _LINUX:
@@ -63,6 +65,7 @@ def main(control: int, host: int) -> None:
     if os.getppid() != host:
         os._exit(0)
     job = _receive(control)
+    job["marked"] = put_mark(job["mark"])
     supervisor = _Supervisor(control, host, job)
     try:
         os.mkdir(job["scratch"], 0o700)
@@ -293,12 +296,13 @@ def _become_command(job: dict[str, Any], report: int) -> NoReturn:
         os.chdir(job["cwd"])
         stage = "limits"
         limit(job["limits"])
+        guarded = guard(os.getppid()) if job["contained"] else ALLOWED
         protections: dict[str, str] = {}
         if job["sandbox"] is not None:
             stage = "sandbox"
             protections = _sandboxed(job["sandbox"])
         stage = "exec"
-        _tell(report, "started", {"protections": protections})
+        _tell(report, "started", {"protections": protections, "guard": guarded, "marked": job["marked"]})
         os.execve(job["program"], job["argv"], job["env"])  # noqa: S606 - there is to be no shell
     except BaseException as error:  # noqa: BLE001 - nothing else would report it
         number = getattr(error, "errno", None) or 0
