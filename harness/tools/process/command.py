@@ -122,6 +122,7 @@ def _rules(sandbox: ProcessSandbox, program: str, argv: Sequence[str], cwd: str)
     return {
         "read": tuple(read),
         "write": (cwd, *_DEVICES, *sandbox.write),
+        "metadata": (cwd, *sandbox.write),
         "network": sandbox.network,
         "new_processes": sandbox.new_processes,
         "required": tuple(required),

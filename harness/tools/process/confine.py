@@ -16,7 +16,8 @@ import resource
 import struct
 import sys
 
-from harness.tools.process.filters import KILL, Filter, Machine, argument, deny, has_bits, install, this_machine
+from harness.tools.process.filters import ASK, KILL, Filter, Machine, argument, deny, has_bits, install, this_machine
+from harness.tools.process.metadata import ASKED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _ON_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
 
 _NEW_NAMESPACES = 0x7E020000
 _CLONE_THREAD = 0x00010000
+_SET_FLAGS = (0x40086602, 0x40046602, 0x40087602, 0x401C5820)
+"""Commands of ioctl that change attributes: FS_IOC_SETFLAGS, the same of 32 bits, FS_IOC_SETVERSION, FS_IOC_FSSETXATTR."""
 
 _DENIED = (
     # into other processes
@@ -51,12 +54,19 @@ _DENIED = (
     # around the rules on files
     "mount umount2 pivot_root chroot move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr unshare setns "
     "open_by_handle_at fanotify_init "
+    # what outlives the command and is shared with every process of the user
+    "shmget shmat shmctl semget semop semctl msgget msgsnd msgrcv msgctl mq_open mq_unlink "
     # around this filter, and large parts of the kernel that a tool has no use for
     "io_uring_setup io_uring_enter io_uring_register bpf perf_event_open userfaultfd keyctl add_key request_key "
     "personality modify_ldt "
     # the machine itself
     "init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl quotactl_fd "
     "sethostname setdomainname settimeofday clock_settime clock_adjtime adjtimex syslog iopl ioperm vhangup"
+)
+
+# As on a file system that has none: programs that copy files then go on without.
+_UNSUPPORTED = (
+    "setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat file_setattr"
 )
 
 
@@ -79,23 +89,24 @@ def limit(limits: dict[str, int]) -> None:
             raise OSError(errno.EINVAL, f"RLIMIT_{name} cannot be set to {most} ({error})") from None
 
 
-def sandbox(rules: dict[str, Any]) -> dict[str, str]:
+def sandbox(rules: dict[str, Any]) -> tuple[dict[str, str], int]:
     """Takes from this process, and from all that come from it, what ``rules`` does not give. Layer -> how it stands.
 
     ``rules``: ``read`` and ``write`` (lists of paths; one that does not exist gives nothing), ``network`` and
-    ``new_processes`` (whether they are allowed).
+    ``new_processes`` (whether they are allowed). With it comes the descriptor on which the kernel asks whether a mode, an
+    owner or a time may be changed (see `harness.tools.process.metadata`); 0 if these are denied everywhere.
     """
     names = ("no_new_privileges", "files", "signals", "network", "system_calls")
     report = dict.fromkeys(names, "not on this platform")
     if sys.platform != "linux":
-        return report
+        return report, 0
     libc = ctypes.CDLL(None, use_errno=True)
     done = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     report["no_new_privileges"] = ACTIVE if done == 0 else failure()
     report["files"], report["signals"] = _landlock(libc, rules)
-    report["system_calls"] = state = _seccomp(libc, rules)
-    report["network"] = ALLOWED if rules["network"] else state
-    return report
+    report["system_calls"], listener = _seccomp(libc, rules)
+    report["network"] = ALLOWED if rules["network"] else report["system_calls"]
+    return report, listener
 
 
 def _landlock(libc: Any, rules: dict[str, Any]) -> tuple[str, str]:
@@ -133,25 +144,35 @@ def _allow(libc: Any, ruleset: int, path: str, rights: int) -> None:
     os.close(place)
 
 
-def _seccomp(libc: Any, rules: dict[str, Any]) -> str:
+def _seccomp(libc: Any, rules: dict[str, Any]) -> tuple[str, int]:
     machine = this_machine()
     if machine is None:
-        return f"no list of system calls for {os.uname().machine}"
-    calls = _filter(machine, network=rules["network"], new_processes=rules["new_processes"])
-    return ACTIVE if install(libc, [calls], others=KILL) >= 0 else failure()
+        return f"no list of system calls for {os.uname().machine}", 0
+    listener = install(libc, [_filter(machine, rules, ASK)], others=KILL, listen=True)
+    if listener > 0:
+        return ACTIVE, listener
+    # A process can have one listener. Within another sandbox, or on an old kernel, nobody is asked.
+    done = install(libc, [_filter(machine, rules, deny(errno.EPERM))], others=KILL)
+    return ACTIVE if done >= 0 else failure(), 0
 
 
-def _filter(machine: Machine, *, network: bool, new_processes: bool) -> Filter:
+def _filter(machine: Machine, rules: dict[str, Any], metadata: int) -> Filter:
     calls = Filter(machine)
     refused = deny(errno.EPERM)
     for name in _DENIED.split():
         calls.on(name, refused)
+    for name in _UNSUPPORTED.split():
+        calls.on(name, deny(errno.EOPNOTSUPP))
+    for name in ASKED:
+        calls.on(name, metadata)
+    for command in _SET_FLAGS:
+        calls.on("ioctl", refused, argument(1, command))
     # What clone3 is asked for lies in memory, where a filter cannot look. Without it, C libraries use clone.
     calls.on("clone3", deny(errno.ENOSYS))
     calls.on("clone", refused, has_bits(0, _NEW_NAMESPACES))
-    if not network:
+    if not rules["network"]:
         calls.on("socket", deny(errno.EACCES))
-    if not new_processes:
+    if not rules["new_processes"]:
         calls.on("fork", refused)
         calls.on("vfork", refused)
         calls.on("clone", refused, has_bits(0, _CLONE_THREAD, present=False))

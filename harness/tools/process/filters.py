@@ -80,6 +80,8 @@ _MACHINES = {
         "delete_module=176 kexec_load=246 kexec_file_load=320 reboot=169 swapon=167 swapoff=168 acct=163 quotactl=179 "
         "sethostname=170 setdomainname=171 settimeofday=164 clock_settime=227 clock_adjtime=305 adjtimex=159 syslog=103 "
         "iopl=172 ioperm=173 vhangup=153 "
+        "shmget=29 shmat=30 shmctl=31 semget=64 semop=65 semctl=66 msgget=68 msgsnd=69 msgrcv=70 msgctl=71 mq_open=240 "
+        "mq_unlink=241 "
         "chmod=90 fchmod=91 fchmodat=268 chown=92 fchown=93 lchown=94 fchownat=260 utime=132 utimes=235 futimesat=261 "
         "utimensat=280 setxattr=188 lsetxattr=189 fsetxattr=190 removexattr=197 lremovexattr=198 fremovexattr=199",
         _I386,
@@ -94,6 +96,8 @@ _MACHINES = {
         "keyctl=219 add_key=217 request_key=218 personality=92 init_module=105 finit_module=273 delete_module=106 "
         "kexec_load=104 kexec_file_load=294 reboot=142 swapon=224 swapoff=225 acct=89 quotactl=60 sethostname=161 "
         "setdomainname=162 settimeofday=170 clock_settime=112 clock_adjtime=266 adjtimex=171 syslog=116 vhangup=58 "
+        "mq_open=180 mq_unlink=181 msgget=186 msgctl=187 msgrcv=188 msgsnd=189 semget=190 semctl=191 semop=193 shmget=194 "
+        "shmctl=195 shmat=196 "
         "fchmod=52 fchmodat=53 fchown=55 fchownat=54 utimensat=88 setxattr=5 lsetxattr=6 fsetxattr=7 removexattr=14 "
         "lremovexattr=15 fremovexattr=16",
         _ARM,

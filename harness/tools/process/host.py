@@ -391,4 +391,4 @@ def _with_scratch(sandbox: Mapping[str, Any] | None, scratch: str) -> dict[str, 
     if sandbox is None:
         return None
     rules = {name: list(value) if isinstance(value, tuple) else value for name, value in sandbox.items()}
-    return {**rules, "write": [*rules["write"], scratch]}
+    return {**rules, "write": [*rules["write"], scratch], "metadata": [*rules["metadata"], scratch]}

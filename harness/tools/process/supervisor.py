@@ -27,6 +27,7 @@ import time
 
 from harness.tools.process.confine import ACTIVE, ALLOWED, limit, sandbox
 from harness.tools.process.guard import guard, put_mark
+from harness.tools.process.metadata import Metadata
 from harness.tools.process.tree import children, descendants, kill_all, name_of
 
 TYPE_CHECKING = False
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_SOL_SOCKET, _SCM_RIGHTS = 1, 1
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -99,7 +101,9 @@ class _Supervisor:
         self._job = job
         self._command = 0
         self._over = self._reaped = False
-        self._report = -1
+        self._report = self._listener = -1
+        self._asks: Any = None
+        self._metadata: Metadata | None = None
         self._ending = ""  # "", then "lingering" or "terminating", then "killing"
         self._until = 0.0
         self._wake, wake = os.pipe()
@@ -129,13 +133,17 @@ class _Supervisor:
         self._start()
         while self._reap():
             self._act(time.monotonic())
-            for descriptor, _ in self._watch.poll(self._pause()):
+            for descriptor, event in self._watch.poll(self._pause()):
                 if descriptor == self._wake:
                     os.read(self._wake, 4096)
                 elif descriptor == self._host:
                     self._end("killing")
                 elif descriptor == self._report:
                     self._read_report()
+                elif self._asks is not None and descriptor == self._asks.fileno():
+                    self._listen(self._asks)
+                elif descriptor == self._listener:
+                    self._answer(event)
                 else:
                     self._obey()
 
@@ -153,16 +161,42 @@ class _Supervisor:
 
     def _start(self) -> None:
         self._report, report = os.pipe()
+        outside, inside = _sockets() if self._job["sandbox"] is not None else (None, None)
         self._watch.register(self._report, select.POLLIN)
         self._command = os.fork()
         if self._command == 0:
-            _become_command(self._job, report)
+            _become_command(self._job, report, inside)
         os.close(report)
+        if outside is not None and inside is not None:
+            inside.close()
+            self._asks = outside
+            self._watch.register(outside, select.POLLIN)
         # Otherwise the host's ends would stay open after the command let go of them.
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)
         os.close(nothing)
+
+    def _listen(self, asks: Any) -> None:
+        """Take over from the command what the kernel asks by, if there is anything of the kind."""
+        _, extra, _, _ = asks.recvmsg(1, 64)
+        self._watch.unregister(asks)
+        asks.close()
+        self._asks = None
+        if extra:
+            self._listener = int.from_bytes(extra[0][2], sys.byteorder)
+            rules = self._job["sandbox"]
+            self._metadata = Metadata(self._listener, rules["metadata"])
+            self._watch.register(self._listener, select.POLLIN)
+
+    def _answer(self, event: int) -> None:
+        if event & select.POLLIN and self._metadata is not None:
+            self._metadata.answer_one()
+        else:
+            # Nobody is left who could ask.
+            self._watch.unregister(self._listener)
+            os.close(self._listener)
+            self._listener = -1
 
     def _obey(self) -> None:
         try:
@@ -278,7 +312,15 @@ class _Supervisor:
                 return
 
 
-def _become_command(job: dict[str, Any], report: int) -> NoReturn:
+def _sockets() -> tuple[Any, Any]:
+    import _socket  # noqa: PLC0415 - only for the sandbox; without what `socket` adds in Python
+
+    outside, inside = _socket.socketpair()
+    os.set_inheritable(inside.fileno(), False)
+    return outside, inside
+
+
+def _become_command(job: dict[str, Any], report: int, asks: Any) -> NoReturn:
     stage = "start"
     try:
         os.setsid()
@@ -300,7 +342,7 @@ def _become_command(job: dict[str, Any], report: int) -> NoReturn:
         protections: dict[str, str] = {}
         if job["sandbox"] is not None:
             stage = "sandbox"
-            protections = _sandboxed(job["sandbox"])
+            protections = _sandboxed(job["sandbox"], asks)
         stage = "exec"
         _tell(report, "started", {"protections": protections, "guard": guarded, "marked": job["marked"]})
         os.execve(job["program"], job["argv"], job["env"])  # noqa: S606 - there is to be no shell
@@ -312,11 +354,13 @@ def _become_command(job: dict[str, Any], report: int) -> NoReturn:
         os._exit(127)
 
 
-def _sandboxed(rules: dict[str, Any]) -> dict[str, str]:
-    protections = sandbox(rules)
+def _sandboxed(rules: dict[str, Any], asks: Any) -> dict[str, str]:
+    protections, listener = sandbox(rules)
     missing = [f"{name}: {protections[name]}" for name in rules["required"] if protections[name] != ACTIVE]
     if missing:
         raise OSError(errno.ENOTSUP, "; ".join(missing))
+    if listener > 0:
+        asks.sendmsg([b"x"], [(_SOL_SOCKET, _SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))])
     return protections
 
 
