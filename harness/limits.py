@@ -54,7 +54,8 @@ class Limits(BaseModel):
     approval_timeout: Seconds = 60.0
     """Seconds to wait for a person's answer."""
     settle_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.25
-    """Seconds that calls still running when the script ends are given before they are cancelled."""
+    """Seconds that calls still running when the script ends are given before they are cancelled, and that an async tool
+    which was cancelled is given to end."""
     max_progress_events: Count = 50
     """Progress events one execution may emit; what is past it is counted."""
     progress_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.5

@@ -10,7 +10,7 @@ import anyio.lowlevel
 import pytest
 
 from harness import Decision, Harness, Outcome, RollbackReport, UsageError, tool
-from harness.concurrency import THREADS
+from harness.executor import DEFAULT_EXECUTOR
 from harness.redaction import Redactor
 from harness.tools import compensation
 from harness.tools.compensation import Applied, Ledger
@@ -116,7 +116,7 @@ async def test_a_revert_that_overruns():
 @pytest.mark.requirement("BUD-072")
 async def test_a_call_in_doubt_is_left_alone():
     release = threading.Event()
-    before = THREADS.abandoned
+    before = DEFAULT_EXECUTOR.threads.abandoned
     reverted: list[Any] = []
 
     @tool(revert=lambda *given: reverted.append(given), timeout=0.05)
@@ -127,7 +127,7 @@ async def test_a_call_in_doubt_is_left_alone():
         report = await harness.rollback(id_of(await harness.run(block("await tools.slow()"))))
         release.set()
     assert (told(report), reverted) == ([(1, "slow", "in_doubt")], [])
-    while THREADS.abandoned > before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
+    while DEFAULT_EXECUTOR.threads.abandoned > before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
         await anyio.sleep(0.001)
 
 

@@ -72,6 +72,8 @@ class SubprocessTool(Tool):
     Raises `UsageError` for settings that cannot be.
     """
 
+    ends_itself = True  # what it does then is ours, and takes `grace` and a few seconds at most
+
     def __init__(
         self,
         name: str,

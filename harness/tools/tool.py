@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, Self, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 from pydantic import JsonValue
 
@@ -32,6 +32,9 @@ class Tool(abc.ABC):
 
     Raises `UsageError` for a name or an option that no tool can have.
     """
+
+    ends_itself: ClassVar[bool] = False
+    """Whether `invoke` sees to it that it ends soon after it is cancelled, and must be waited for until then."""
 
     def __init__(
         self,

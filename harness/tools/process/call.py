@@ -10,8 +10,8 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from harness.canonical import content_hash
-from harness.concurrency import THREADS
 from harness.errors import ToolError
+from harness.executor import current_executor
 from harness.model import Artifact
 from harness.tools.output import ToolOutput
 from harness.tools.process.artifacts import WorkingDirectory
@@ -113,8 +113,9 @@ class CommandCall:
     async def _artifacts(self, directory: WorkingDirectory, value: JsonValue) -> tuple[Artifact, ...]:
         limits, patterns = self._command.limits, self._command.artifacts
         # Reading files may take long, and an event loop must not wait for a disk.
-        findings = await THREADS.run(
-            lambda: directory.check(value, patterns, most=limits.artifacts, most_bytes=limits.artifact_bytes)
+        findings = await current_executor().threads.run(
+            lambda: directory.check(value, patterns, most=limits.artifacts, most_bytes=limits.artifact_bytes),
+            exempt=True,
         )
         if findings.problems:
             raise self._failures.artifacts(findings.problems, value)
