@@ -79,7 +79,8 @@ class Invocation:
     def validate(self, arguments: dict[str, JsonValue]) -> Any:
         """What `run` takes. Raises `ToolError` subclasses, as a rule `ToolValidationError`."""
         try:
-            return self.tool.validate_arguments(arguments)
+            with self._redactor.serving():
+                return self.tool.validate_arguments(arguments)
         except ToolError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - validators are the host's code and may raise anything
@@ -103,7 +104,8 @@ class Invocation:
         failure: BaseException | None = None
         value: Any = None
         try:
-            value = await self._invoke(arguments)
+            with self._redactor.serving():
+                value = await self._invoke(arguments)
         except anyio.get_cancelled_exc_class() as error:
             if cancellation_requested():
                 raise
@@ -141,7 +143,8 @@ class Invocation:
     def check(self, value: Any) -> JsonValue:
         """A result, checked and as plain JSON data. Raises `ToolValidationError`."""
         try:
-            return self.tool.validate_result(value, max_depth=self._limits.json_depth)
+            with self._redactor.serving():
+                return self.tool.validate_result(value, max_depth=self._limits.json_depth)
         except ToolError:
             raise
         except SerializationError as error:
@@ -236,7 +239,7 @@ def _text(error: BaseException) -> str:
 
 
 def public_info(error: HarnessError, redactor: Redactor, line: int | None = None) -> ErrorInfo:
-    """An error as what scripts, models and people are shown: registered secrets removed, details plain JSON data.
+    """An error as what scripts, models and people are shown: no secrets or credentials, details plain JSON data.
 
     ``line`` is that of the call. What a tool's own error says of lines and stacks is about something else.
     """
@@ -244,12 +247,12 @@ def public_info(error: HarnessError, redactor: Redactor, line: int | None = None
         plain = to_plain(error.details)
     except SerializationError as problem:
         plain = {"omitted": f"The details have no JSON form: {problem.message}"}
-    details = redactor.masked(plain)
+    details = redactor.details(plain)
     return ErrorInfo(
         type=class_name(error),
         category=error.category,
         retryable=error.retryable,
-        message=redactor.secrets(error.message),
+        message=redactor.message(error.message),
         line=line,
         details=details if isinstance(details, dict) else {},
     )

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from harness.errors import ToolError, ToolExecutionError, ToolTimeoutError, ToolValidationError
-from harness.redaction import scrub_text
+from harness.redaction import current_redactor, scrub_text, shorten
 from harness.tools.process.artifacts import Problem
 from harness.tools.process.host import Running
 from harness.tools.process.settings import ProcessLimits
@@ -38,12 +38,22 @@ class Failures:
 
     def __init__(self, name: str, argv: Sequence[str]) -> None:
         self.name = f"tools.{name}"
-        self.command = [scrub_text(Path(part).name if part.startswith("/") else part) for part in argv]
-        text = " ".join(" ".join(self.command).split())
-        self._shown = text if len(text) <= _COMMAND_SHOWN else f"{text[:_COMMAND_SHOWN]}… ({len(text):,} characters)"
+        self._argv = tuple(argv)
+
+    @property
+    def command(self) -> list[str]:
+        """The command as it may be shown."""
+        # The harness that runs it knows secrets that its maker does not.
+        secrets = current_redactor().secrets
+        return [scrub_text(Path(secrets(part)).name if part.startswith("/") else part) for part in self._argv]
+
+    @property
+    def _shown(self) -> str:
+        return shorten(" ".join(" ".join(self.command).split()), _COMMAND_SHOWN)
 
     def unusable(self, problem: str) -> ToolExecutionError:
         """The command cannot be run at all; nothing was started."""
+        problem = problem.removesuffix(".")
         return ToolExecutionError(
             f"{self.name} cannot be run: the command `{self._shown}`: {problem}.",
             details={"command": self.command, "reason": "command"},
@@ -52,6 +62,7 @@ class Failures:
     def invalid_output(self, run: Running, problem: str) -> ToolValidationError:
         """Standard output is not what it must be. ``problem`` completes "its standard output …"."""
         details = self._details(run, "output")
+        problem = problem.removesuffix(".")
         return ToolValidationError(
             f"{self.name}: its standard output {problem}. It must be exactly one JSON document. Command: `{self._shown}`. "
             f"{_quoted('Standard output', details['stdout'], details['stdout_length'])}",
@@ -67,7 +78,7 @@ class Failures:
         """The result names files that are not there, or not what they must be."""
         listed = [{"path": item.path, "artifact": item.claimed, "problem": item.problem} for item in problems[:_LISTED]]
         text = "; ".join(
-            f"{item.path}" + ("" if item.claimed is None else f" ({item.claimed[:200]!r})") + f" {item.problem}"
+            f"{item.path}" + ("" if item.claimed is None else f" ({shorten(item.claimed, 200)!r})") + f" {item.problem}"
             for item in problems[:10]
         )
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
@@ -217,7 +228,7 @@ def shown_value(value: JsonValue) -> JsonValue:
     text = to_json(value).decode()
     if len(text) <= VALUE_SHOWN:
         return value
-    return {"json": text[:VALUE_SHOWN], "length": len(text)}
+    return {"json": shorten(text, VALUE_SHOWN, ""), "length": len(text)}
 
 
 def _excerpt(data: bytes, limit: int) -> tuple[str, int]:
@@ -234,8 +245,7 @@ def _quoted(name: str, text: str, length: int) -> str:
 
 
 def _brief(value: JsonValue) -> str:
-    text = to_json(value).decode()
-    return text if len(text) <= 80 else f"{text[:80]}… ({len(text):,} characters)"
+    return shorten(to_json(value).decode(), 80)
 
 
 def _signal_name(number: int) -> str:
