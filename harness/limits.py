@@ -56,7 +56,8 @@ class Limits(BaseModel):
     suspension_time: Annotated[float, Field(gt=0, le=366 * 86_400, allow_inf_nan=False)] = 7 * 86_400.0
     """Seconds for which a suspended execution can be resumed."""
     settle_grace: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.25
-    """Seconds that calls still running when the script ends are given before they are cancelled."""
+    """Seconds that calls still running when the script ends are given before they are cancelled, and that an async tool
+    which was cancelled is given to end."""
     max_progress_events: Count = 50
     """Progress events one execution may emit; what is past it is counted."""
     progress_interval: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 0.5

@@ -19,6 +19,7 @@ from harness.context import ExecutionContext, merge_limits
 from harness.declarations.prompt import DEFAULT_CHARACTERS, prompt_section
 from harness.durable import Durable, ExecutionEntry, Order
 from harness.errors import UsageError
+from harness.executor import Executor
 from harness.given import (
     check_hardening,
     given_clock,
@@ -39,7 +40,7 @@ from harness.parser import Parser
 from harness.redaction import Redactor
 from harness.run import Mode, Settings
 from harness.runtime.runtime import Hardening, Isolation, Runtime
-from harness.status import HarnessStatus
+from harness.status import HarnessStatus, harness_status
 from harness.sync import Portal, in_event_loop, run_alone
 from harness.tools.budget import Budget, OnBudget, OnRateLimit
 from harness.tools.cache import ResultCache
@@ -168,6 +169,7 @@ class Harness:
         self._mode = mode
         self._isolation: Isolation = isolation
         self._hardening: Hardening = hardening
+        self._executor = Executor()
         self._parser = Parser(limits=self.limits)
         redactor = Redactor(secrets=secrets)
         self._economy = Economy(
@@ -212,17 +214,26 @@ class Harness:
         self._runtime = runtime
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self.aclose()
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        await self._close(kind is None)
 
     async def aclose(self) -> None:
-        """End what still runs and give everything back. Idempotent."""
+        """End what still runs and give everything back. Idempotent.
+
+        Raises `ToolExecutionError` if an async tool that was cancelled earlier runs on in spite of that.
+        """
+        await self._close(True)
+
+    async def _close(self, tell: bool) -> None:
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
             self.approvals.cancel_all("the harness was closed")
             await runtime.aclose()
-        if self._own_journal:
-            self.journal.close()
+        try:
+            await self._executor.aclose(self.limits.settle_grace, tell=tell)
+        finally:
+            if self._own_journal:
+                self.journal.close()
 
     def __enter__(self) -> Self:
         if in_event_loop():
@@ -236,16 +247,19 @@ class Harness:
         self._portal = portal
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close_portal(kind is None)
 
     def close(self) -> None:
-        """What leaving a ``with`` block does. Idempotent."""
+        """What leaving a ``with`` block does. Idempotent. Raises as `aclose`."""
+        self._close_portal(True)
+
+    def _close_portal(self, tell: bool) -> None:
         portal, self._portal = self._portal, None
         # In a fork of the process that opened it, the thread is not there, and nothing in it is this process's to end.
         if portal is not None and self._pid == os.getpid():
             try:
-                portal.call(self.aclose)
+                portal.call(self._close, tell)
             finally:
                 portal.close()
 
@@ -350,18 +364,21 @@ class Harness:
     @asynccontextmanager
     async def _open_runtime(self, needed: bool = True) -> AsyncIterator[Runtime]:
         """What runs scripts: what this harness keeps open, or else one for this purpose alone."""
-        if self._runtime is not None:
-            yield self._runtime
-            return
-        runtime = Runtime(self._isolation, self.limits, self._hardening)
-        try:
-            if needed:
-                await runtime.open()
-            yield runtime
-        finally:
-            await runtime.aclose()
-            if self._own_journal:
-                self.journal.close()
+        with self._executor.serving():
+            if self._runtime is not None:
+                yield self._runtime
+                return
+            runtime = Runtime(self._isolation, self.limits, self._hardening)
+            try:
+                if needed:
+                    await runtime.open()
+                yield runtime
+            finally:
+                await runtime.aclose()
+                # Nobody but the log can be told: the outcome must not be lost.
+                await self._executor.aclose(self.limits.settle_grace, tell=False)
+                if self._own_journal:
+                    self.journal.close()
 
     def _granting(self, tools: Selection | None) -> Settings:
         return self._settings if tools is None else replace(self._settings, registry=self.tools.select(tools))
@@ -494,14 +511,8 @@ class Harness:
 
     def get_status(self) -> HarnessStatus:
         """What it is doing right now."""
-        runtime = self._runtime
-        return HarnessStatus(
-            open=runtime is not None,
-            isolation=self._isolation,
-            executions=() if runtime is None else runtime.running(),
-            pending_approvals=len(self.approvals.pending()),
-            workers=None if runtime is None else runtime.status(),
-            tools=self.tools.statistics(),
+        return harness_status(
+            self._isolation, self._runtime, len(self.approvals.pending()), self.tools.statistics(), self._executor
         )
 
     def metrics(self) -> dict[str, JsonValue]:
@@ -525,7 +536,8 @@ class Harness:
         still.
         """
         self._check_process()
-        return await self._economy.ledger.rollback(execution_id)
+        with self._executor.serving():
+            return await self._economy.ledger.rollback(execution_id)
 
     def rollback_sync(self, execution_id: str) -> RollbackReport:
         """`rollback`, from code without an event loop."""

@@ -8,18 +8,20 @@ written for a developer and ends up in front of a model.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from pydantic import JsonValue
 
 from harness.errors import UsageError
 
-__all__ = ["MASK", "Redactor", "find_mask", "is_sensitive", "scrub_text", "visible"]
+__all__ = ["MASK", "Redactor", "current_redactor", "find_mask", "is_sensitive", "scrub_text", "shorten", "visible"]
 
 MASK = "[REDACTED]"
 
@@ -106,6 +108,7 @@ _QUOTED_PATH = re.compile(r"""(['"])(?:/|~/|[A-Za-z]:[\\/]|\\\\)[^'"\r\n]*\1""")
 _PATH = re.compile(
     r"""(?<![\w:/.~\\-])(?:~?/[^\s/'"<>|,;:)\]}]+(?:/[^\s/'"<>|,;:)\]}]*)*|[A-Za-z]:\\[^\s'"<>|,;)]*|\\\\[^\s'"<>|,;)]+)"""
 )
+_FILE_URL = re.compile(r"""\bfile:/{1,3}[^\s'"<>|,;)\]}]+""", re.IGNORECASE)
 # Frames of a traceback that somebody put into a text, with the source lines below each.
 _FRAMES = re.compile(r'^[ \t]*File "[^"\n]*", line [^\n]*(?:\n[ \t]+[^\n]*)*', re.MULTILINE)
 _ADDRESS = re.compile(r"\b0x[0-9a-fA-F]{6,16}\b")
@@ -165,11 +168,47 @@ class Redactor:
             # Inside text that is already JSON, quotes and backslashes of a secret stand escaped.
             forms |= {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
         longest_first = sorted(forms, key=len, reverse=True)
+        self._forms = longest_first
         self._secrets = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        beginnings = sorted({form[: _beginning(form)] for form in forms}, key=len, reverse=True)
+        self._beginnings = re.compile("|".join(map(re.escape, beginnings))) if beginnings else None
 
     def secrets(self, text: str) -> str:
-        """``text`` without the registered secrets."""
-        return text if self._secrets is None else self._secrets.sub(MASK, text)
+        """``text`` without the registered secrets, and without the beginning of one where the text was cut in it."""
+        if self._secrets is None or self._beginnings is None:
+            return text
+        text = self._secrets.sub(MASK, text)
+        found = self._beginnings.search(text)
+        if found is None:
+            return text
+        kept, done = [], 0
+        while found is not None:
+            end = self._end_of_part(text, found)
+            if end:
+                kept += [text[done : found.start()], MASK]
+                done = end
+            found = self._beginnings.search(text, end or found.start() + 1)
+        return "".join(kept) + text[done:]
+
+    def _end_of_part(self, text: str, found: re.Match[str]) -> int:
+        """Where the part of a secret ends that begins here; 0 if another word goes on as the secret does not."""
+        start = found.start()
+        for form in self._forms:
+            end = start
+            while end - start < len(form) and end < len(text) and text[end] == form[end - start]:
+                end += 1
+            if end >= start + _beginning(form) and (end == len(text) or not text[end].isalnum()):
+                return end
+        return 0
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """What runs inside finds it with `current_redactor`."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
 
     def text(self, text: str) -> str:
         """``text`` without registered secrets and without anything that has the shape of a credential.
@@ -201,6 +240,24 @@ class Redactor:
             return [self.masked(item) for item in value]
         return value
 
+    def message(self, text: str) -> str:
+        """The message of an error that a tool wrote for scripts: without secrets, tokens, and passwords in addresses."""
+        text = _USERINFO.sub(rf"\g<1>{MASK}@", self.text(text))
+        return _BEARER.sub(rf"\g<1> {MASK}", text)
+
+    def details(self, value: JsonValue) -> JsonValue:
+        """As `masked`, and each string as `message`."""
+        if isinstance(value, str):
+            return self.message(value)
+        if isinstance(value, dict):
+            return {
+                self.text(name): MASK if item is not None and is_sensitive(name) else self.details(item)
+                for name, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self.details(item) for item in value]
+        return value
+
     def _show(self, value: JsonValue, depth: int) -> JsonValue:
         if isinstance(value, str):
             shown = self.text(value)
@@ -226,6 +283,26 @@ class Redactor:
 
 
 _NO_SECRETS = Redactor()
+_CURRENT: ContextVar[Redactor] = ContextVar("harness_redactor", default=_NO_SECRETS)
+
+
+def current_redactor() -> Redactor:
+    """That of the harness in whose run this is called; outside of one, a redactor that knows no secrets."""
+    return _CURRENT.get()
+
+
+def _beginning(form: str) -> int:
+    """Characters of a secret that are too many to be shown: a quarter, from 4 to 16."""
+    return max(MIN_SECRET, min(len(form) // 4, 16))
+
+
+def shorten(text: str, most: int, tail: str = "… ({length:,} characters)") -> str:
+    """At most ``most`` characters of a text, without registered secrets; where it was cut, ``tail`` says how long it was.
+
+    The secrets go first: of one that lay across the cut, half would be left.
+    """
+    clean = current_redactor().secrets(text)
+    return clean if len(clean) <= most else clean[:most] + tail.format(length=len(text))
 
 
 def _scrub_pair(match: re.Match[str]) -> str:
@@ -241,12 +318,13 @@ def scrub_text(text: str, redactor: Redactor | None = None, *, limit: int = 500)
     At most ``limit`` characters are kept; the text then says how many were cut.
     """
     window = text[:_SCRUB_WINDOW]
-    window = (redactor or _NO_SECRETS).text(window)
+    window = (redactor or current_redactor()).text(window)
     window = _FRAMES.sub("[frames]", window)
     window = _USERINFO.sub(rf"\g<1>{MASK}@", window)
     window = _HEADER.sub(rf"\g<1>\g<2>{MASK}", window)
     window = _BEARER.sub(rf"\g<1> {MASK}", window)
     window = _PAIR.sub(_scrub_pair, window)
+    window = _FILE_URL.sub("[path]", window)
     window = _QUOTED_PATH.sub(r"\g<1>[path]\g<1>", window)
     window = _PATH.sub("[path]", window)
     window = _ADDRESS.sub("0x…", window)

@@ -14,8 +14,8 @@ import pytest
 from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Decision, edited_arguments, merge_patch
 from harness.approvals.memory import Memory
-from harness.concurrency import THREADS
 from harness.errors import SerializationError, ToolValidationError, UsageError
+from harness.executor import DEFAULT_EXECUTOR
 from harness.limits import Limits
 from harness.model import ApprovalRequest, CallStatus
 from harness.redaction import MASK
@@ -230,7 +230,7 @@ async def test_timed_out():
 @pytest.mark.requirement("APR-005", "APR-001")
 async def test_a_sync_approver_times_out_too():
     release = threading.Event()
-    before = THREADS.abandoned
+    before = DEFAULT_EXECUTOR.threads.abandoned
 
     def slow(request: ApprovalRequest) -> Decision:
         release.wait(30)
@@ -240,8 +240,34 @@ async def test_a_sync_approver_times_out_too():
     settled = await ask(facade_of(tools, slow, limits={"approval_timeout": 0.01}))
     assert settled.record.status is CallStatus.TIMED_OUT
     release.set()
-    while THREADS.abandoned != before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
+    while DEFAULT_EXECUTOR.threads.abandoned != before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
         await anyio.sleep(0.001)
+    assert tools.calls == []
+
+
+@pytest.mark.requirement("APR-005", "TOOL-054")
+async def test_an_approver_that_swallows_its_time_limit_holds_nothing_up(monkeypatch, caplog):
+    monkeypatch.setattr("harness.approvals.approver._GRACE", 0.01)
+    release = anyio.Event()
+
+    async def stubborn(request: ApprovalRequest) -> Decision:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except anyio.get_cancelled_exc_class():
+                continue
+        return Decision.approve()
+
+    tools = refunds()
+    with anyio.fail_after(30):
+        settled = await ask(facade_of(tools, stubborn, limits={"approval_timeout": 0.01}))
+    assert settled.record.status is CallStatus.TIMED_OUT
+    assert "The approver was cancelled and did not end" in caplog.text
+    assert "The approver" in DEFAULT_EXECUTOR.tasks.abandoned
+    release.set()
+    for _ in range(5):
+        await anyio.lowlevel.checkpoint()
+    assert not DEFAULT_EXECUTOR.tasks.abandoned
     assert tools.calls == []
 
 

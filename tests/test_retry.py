@@ -12,7 +12,7 @@ import anyio.lowlevel
 import pytest
 
 from harness import Attempt, Budget, Harness, Outcome, Retry, ToolExecutionError, UsageError, tool
-from harness.concurrency import THREADS
+from harness.executor import DEFAULT_EXECUTOR
 from harness.model import CallStatus
 from harness.testing import FakeTools, make_test_context
 from harness.tools.calls import Settled, ToolCall
@@ -207,7 +207,7 @@ async def test_an_attempt_that_overran_does_not_make_a_later_failure_a_time_out(
 @pytest.mark.requirement("BUD-043")
 async def test_a_sync_tool_that_overruns_is_tried_again():
     release = threading.Event()
-    before = THREADS.abandoned
+    before = DEFAULT_EXECUTOR.threads.abandoned
     calls = 0
 
     @tool(idempotent=True, retry=Retry(attempts=2, initial=0, jitter=0), timeout=0.05)
@@ -226,7 +226,7 @@ async def test_a_sync_tool_that_overruns_is_tried_again():
         assert settled.value_json == "2"
     finally:
         release.set()
-    while THREADS.abandoned > before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
+    while DEFAULT_EXECUTOR.threads.abandoned > before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
         await anyio.sleep(0.001)
 
 

@@ -22,7 +22,7 @@ from harness import (
     UsageError,
     tool,
 )
-from harness.concurrency import THREADS
+from harness.executor import DEFAULT_EXECUTOR
 from harness.redaction import Redactor
 from harness.tools import compensation
 from harness.tools.compensation import Applied, Ledger
@@ -131,7 +131,7 @@ async def test_a_revert_that_overruns():
 @pytest.mark.requirement("BUD-072")
 async def test_a_call_in_doubt_is_left_alone():
     release = threading.Event()
-    before = THREADS.abandoned
+    before = DEFAULT_EXECUTOR.threads.abandoned
     reverted: list[Any] = []
 
     @tool(revert=lambda *given: reverted.append(given), timeout=0.05)
@@ -142,7 +142,7 @@ async def test_a_call_in_doubt_is_left_alone():
         report = await harness.rollback(id_of(await harness.run(block("await tools.slow()"))))
         release.set()
     assert (told(report), reverted) == ([(1, "slow", "in_doubt")], [])
-    while THREADS.abandoned > before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
+    while DEFAULT_EXECUTOR.threads.abandoned > before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
         await anyio.sleep(0.001)
 
 
@@ -411,7 +411,6 @@ async def test_a_revert_that_can_do_so_reverts_calls_in_doubt():
 @pytest.mark.requirement("BUD-076")
 async def test_nothing_is_reverted_while_a_thread_still_works_for_it():
     release = threading.Event()
-    before = THREADS.abandoned
     reverted: list[Any] = []
 
     @tool(revert=lambda *given: reverted.append(given), revert_in_doubt=True, timeout=0.05)
@@ -423,7 +422,7 @@ async def test_nothing_is_reverted_while_a_thread_still_works_for_it():
         first = await harness.rollback(execution)
         assert (told(first), reverted) == ([(1, "slow", "in_doubt")], [])
         release.set()
-        while THREADS.abandoned > before:  # noqa: ASYNC110 - a thread cannot set an event of the loop
+        while harness.get_status().abandoned_threads:  # noqa: ASYNC110 - a thread cannot set an event of the loop
             await anyio.sleep(0.001)
         assert told(await harness.rollback(execution)) == [(1, "slow", "reverted")]
     assert reverted == [({}, None)]

@@ -9,9 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import tracemalloc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,103 +21,27 @@ from harness.errors import ToolError
 from harness.testing import call_tool
 from harness.tools.process import host
 from harness.tools.process.host import Running
+from tests.processes import (
+    BAD_TOOLS,
+    ONE_LOOP,
+    PATIENCE,
+    Beacon,
+    alive,
+    beacon,
+    descriptors,
+    leaves_nothing,
+    make,
+    parent_of,
+    runs,
+    scratch_directories,
+)
+
+__all__ = ["beacon", "leaves_nothing"]  # fixtures
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the command's process group can be ended"),
 ]
-
-BAD_TOOLS = Path(__file__).parent / "fixtures" / "bad_tools"
-ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"])
-PATIENCE = 30
-
-
-class Beacon:
-    """A FIFO in which the processes of a command name themselves: pid and start time, one line each."""
-
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / "beacon"
-        os.mkfifo(self.path)
-        self._fifo = os.open(self.path, os.O_RDWR | os.O_NONBLOCK)
-        self._text = ""
-
-    def close(self) -> None:
-        os.close(self._fifo)
-
-    def named(self) -> list[tuple[int, str]]:
-        """Who is there so far."""
-        while True:
-            try:
-                self._text += os.read(self._fifo, 4096).decode()
-            except BlockingIOError:
-                break
-        pairs = [line.split() for line in self._text.splitlines()]
-        return [(int(pid), started) for pid, started in pairs]
-
-    async def wait(self, count: int) -> list[tuple[int, str]]:
-        """Those who are there, when there are so many."""
-        with anyio.fail_after(PATIENCE):
-            while len(found := self.named()) < count:
-                await anyio.wait_readable(self._fifo)
-        return found
-
-
-def alive(process: tuple[int, str]) -> bool:
-    """Whether a process is there, be it as a zombie."""
-    pid, started = process
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19] == started
-    except OSError:
-        return False
-
-
-def parent_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def scratch_directories() -> set[str]:
-    return {entry.name for entry in Path(tempfile.gettempdir()).glob("harness-tool-*")}
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - no path is wanted
-
-
-def own_threads() -> set[str]:
-    return {thread.name for thread in threading.enumerate() if thread.name.startswith("harness")}
-
-
-@pytest.fixture
-def beacon(tmp_path: Path) -> Iterator[Beacon]:
-    found = Beacon(tmp_path)
-    yield found
-    found.close()
-
-
-@pytest.fixture(autouse=True)
-def _leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
-) -> Iterator[None]:
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    # Its own, so that a test beside this one is not seen.
-    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-    gc.collect()
-    before = descriptors()
-    yield
-    assert list(temporary.iterdir()) == []
-    # What had to be killed from outside was not ended as it should be.
-    outside = any("from outside" in record.getMessage() for record in caplog.get_records("call"))
-    assert outside == ("does_not_answer" in request.node.name)
-    assert own_threads() == set()
-    gc.collect()
-    # An event loop has some of its own, which are gone by now.
-    assert descriptors() <= before + 1
-
-
-def make(script: str, tmp_path: Path, **settings: Any) -> SubprocessTool:
-    command = [sys.executable, "-E", "-S", str(BAD_TOOLS / f"{script}.py")]
-    return SubprocessTool(script, command, cwd=tmp_path, **settings)
 
 
 async def overrun(
@@ -312,7 +234,7 @@ async def test_a_command_that_kills_its_supervisor(tmp_path, beacon):
 
     async def call() -> None:
         with pytest.raises(ToolExecutionError) as caught:
-            await call_tool(make("kills_supervisor", tmp_path))
+            await call_tool(make("kills_supervisor", tmp_path, contained=False))
         errors.append(caught.value)
 
     async with anyio.create_task_group() as group:
@@ -321,20 +243,29 @@ async def test_a_command_that_kills_its_supervisor(tmp_path, beacon):
         with open(gate, "w"):  # noqa: ASYNC230, PTH123 - its other end is open, or will be
             pass
     assert "lost its supervisor" in errors[0].message
-    assert not any(_runs(process) for process in processes)
-
-
-def _runs(process: tuple[int, str]) -> bool:
-    """Whether a process is there and no zombie: those of a lost supervisor are for others to reap."""
-    if not alive(process):
-        return False
-    return Path(f"/proc/{process[0]}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    assert not any(runs(process) for process in processes)
 
 
 HOST = """
 import anyio, os, signal, sys
 from harness import SubprocessTool
 from harness.tools.process.host import Running
+from tests.processes import (
+    BAD_TOOLS,
+    ONE_LOOP,
+    PATIENCE,
+    Beacon,
+    alive,
+    beacon,
+    descriptors,
+    leaves_nothing,
+    make,
+    parent_of,
+    runs,
+    scratch_directories,
+)
+
+__all__ = ["beacon", "leaves_nothing"]  # fixtures
 instruct = Running._instruct
 async def and_fork(self):
     # A child of the host that goes on without it, and holds all of its descriptors.
@@ -370,10 +301,10 @@ async def test_when_the_host_dies_everything_below_it_does(way, tmp_path, beacon
     try:
         with anyio.fail_after(PATIENCE):
             # Nobody tells this process when those of another are over.
-            while any(map(_runs, processes)) or scratch_directories():  # noqa: ASYNC110
+            while any(map(runs, processes)) or scratch_directories():  # noqa: ASYNC110
                 await anyio.sleep(0.01)
     finally:
-        for pid, _ in filter(_runs, strangers):
+        for pid, _ in filter(runs, strangers):
             os.kill(pid, signal.SIGKILL)
 
 
@@ -398,7 +329,7 @@ async def test_a_supervisor_that_does_not_answer_is_ended(tmp_path, beacon, monk
         group.start_soon(call_tool, make("forks", tmp_path))
         processes = await beacon.wait(4)
         group.cancel_scope.cancel()
-    assert not any(map(_runs, processes))
+    assert not any(map(runs, processes))
 
 
 @ONE_LOOP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -162,8 +163,156 @@ async def test_what_the_sandbox_takes_away(tmp_path):
         assert os.listdir(outside) == ["secret"]  # noqa: PTH208 - no path is wanted
         # Nothing but the sandbox denies these: what any process of this user may do is done.
         plain = [text for text in denied if text.startswith(("open(", "os.listdir", "os.kill", "socket."))]
-        found = await attempts(plain, here)
+        found = await attempts(plain, here, contained=False)
         assert {text: found[text] for text in plain if found[text] != "done"} == {}
+
+
+DENIED = ("EPERM", errno.errorcode[errno.EOPNOTSUPP])
+METADATA = """
+HERE, MODE = -100, 0o666
+def given(value):
+    return str(value).encode()
+def opened(path, flags=os.O_RDONLY):
+    return os.open(path, flags)
+pair = (ctypes.c_long * 4)(1, 0, 1, 0)
+old = (ctypes.c_long * 2)(1, 1)
+machine = os.uname().machine == "x86_64"
+def on(x86, arm, *arguments):
+    number = x86 if machine else arm
+    if number is None:
+        raise OSError(errno.EPERM, "not on this machine")
+    return call(number, *arguments)
+"""
+
+
+def changes(path: str) -> list[str]:
+    """Every system call that changes the mode, owner, times or attributes of a file, in Python."""
+    flags = "ctypes.byref(ctypes.c_int(0x80))"
+    return [
+        f"on(90, None, {path}, MODE)",
+        f"on(91, 52, opened({path}), MODE)",
+        f"on(268, 53, HERE, {path}, MODE)",
+        f"on(452, 452, HERE, {path}, MODE, 0)",
+        f"on(452, 452, opened({path}, os.O_PATH), b'', MODE, 0x1000)",
+        f"on(92, None, {path}, os.getuid(), os.getgid())",
+        f"on(93, 55, opened({path}), os.getuid(), os.getgid())",
+        f"on(94, None, {path}, os.getuid(), os.getgid())",
+        f"on(260, 54, HERE, {path}, os.getuid(), os.getgid(), 0)",
+        f"on(132, None, {path}, old)",
+        f"on(132, None, {path}, None)",
+        f"on(235, None, {path}, pair)",
+        f"on(261, None, HERE, {path}, pair)",
+        f"on(261, None, opened({path}), None, pair)",
+        f"on(280, 88, HERE, {path}, pair, 0)",
+        f"on(280, 88, HERE, {path}, None, 0x100)",
+        f"on(280, 88, opened({path}), None, pair, 0)",
+        f"on(188, 5, {path}, b'user.a', b'1', 1, 0)",
+        f"on(189, 6, {path}, b'user.a', b'1', 1, 0)",
+        f"on(190, 7, opened({path}), b'user.a', b'1', 1, 0)",
+        f"on(197, 14, {path}, b'user.b')",
+        f"on(198, 15, {path}, b'user.b')",
+        f"on(199, 16, opened({path}), b'user.b')",
+        f"on(16, 29, opened({path}), 0x40086602, {flags})",
+    ]
+
+
+@pytest.mark.requirement("SUB-054")
+async def test_modes_owners_and_times_outside_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PRELUDE", PRELUDE.replace("attempts =", METADATA + "attempts =", 1))
+    here, outside = tmp_path / "here", tmp_path / "outside"
+    here.mkdir()
+    outside.mkdir()
+    file = outside / "file"
+    file.write_text("1")
+    file.chmod(0o640)
+    os.setxattr(file, "user.b", b"1")
+    os.utime(file, (5, 5))
+    (here / "link").symlink_to(file)
+    (here / "way").symlink_to(outside)
+    texts = [
+        text for path in (file, "link", "../outside/file", "way/file") for text in changes(repr(str(path).encode()))
+    ]
+    texts += [
+        f"os.chmod('file', 0, dir_fd=opened({str(outside)!r}))",
+        f"os.utime({str(outside)!r}, (1, 1))",
+        "os.chmod('/dev/null', 0o666)",
+        "os.utime('/dev/null')",
+        f"os.chmod('/proc/self/fd/%d' % opened({str(file)!r}), 0)",
+        "os.chmod('/proc/self/cwd/../outside/file', 0)",
+        "on(29, 194, 0, 4096, 0o1600)",
+        "on(240, 180, b'harness-test', 0o102, 0o600, None)",
+    ]
+    before, null = file.stat(), os.stat("/dev/null")  # noqa: PTH116 - as the one above
+    found = await attempts(texts, here, sandbox=ProcessSandbox(read=(str(outside),)))
+    # Two of the calls are about the link itself, which is its own.
+    own = {text for text in found if "b'link'" in text and ("on(94" in text or "None, 0x100)" in text)}
+    assert len(own) == 2
+    assert {text: error for text, error in found.items() if error not in DENIED and text not in own} == {}
+    after = file.stat()
+    assert (after.st_mode, after.st_mtime, after.st_ctime_ns) == (before.st_mode, before.st_mtime, before.st_ctime_ns)
+    assert os.listxattr(file) == ["user.b"]
+    assert os.stat("/dev/null").st_mode == null.st_mode  # noqa: PTH116
+    # Without the sandbox most of this is done: what is shown above is no accident.
+    plain = await attempts(changes(repr(str(file).encode())), here)
+    assert sum(state == "done" for state in plain.values()) >= 10
+    assert (file.stat().st_mode & 0o777, file.stat().st_mtime) != (0o640, 5)
+
+
+@pytest.mark.requirement("SUB-054")
+async def test_modes_and_times_of_its_own_files_change(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PRELUDE", PRELUDE.replace("attempts =", METADATA + "attempts =", 1))
+    own = tmp_path / "own"
+    own.write_text("1")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    texts = [text for text in changes("b'own'") if "user." not in text and "0x4008" not in text]
+    found = await attempts(
+        [
+            *texts,
+            "os.chmod('/proc/self/fd/%d' % opened('own'), 0o600)",
+            "os.utime('dangling', (7, 7), follow_symlinks=False)",
+            "os.lchown('dangling', os.getuid(), os.getgid())",
+            "os.chmod(os.environ['TMPDIR'], 0o711)",
+            "subprocess.run(['touch', 'new'], check=True)",
+            "subprocess.run(['cp', '-p', 'own', 'copy'], check=True)",
+            "subprocess.run(['chmod', '755', 'new'], check=True)",
+            "subprocess.run(['tar', 'cf', 'all.tar', 'own', 'dangling'], check=True)",
+            "os.mkdir('d') or subprocess.run(['tar', 'xpf', '../all.tar'], check=True, cwd='d')",
+            "threading.Thread(target=os.chmod, args=('own', 0o612)).start()",
+        ],
+        tmp_path,
+        sandbox=True,
+    )
+    only_elsewhere = {"EPERM"} if os.uname().machine != "x86_64" else set()
+    assert {text: error for text, error in found.items() if error != "done" and error not in only_elsewhere} == {}
+    assert own.stat().st_mode & 0o777 == 0o612
+    assert (tmp_path / "dangling").lstat().st_mtime == 7
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "d" / "own").stat().st_mtime == (tmp_path / "copy").stat().st_mtime
+    missing = await attempts(
+        ["os.chmod('nowhere', 0)", "os.chmod('dangling', 0)", "os.chmod('', 0)"], tmp_path, sandbox=True
+    )
+    assert set(missing.values()) == {"ENOENT"}
+
+
+@pytest.mark.requirement("SUB-054")
+async def test_within_another_sandbox_nothing_of_the_kind_changes(tmp_path):
+    # A process can have one supervisor who is asked; the commands of a command are then denied all of it.
+    code = (
+        "import anyio, json, os\nfrom harness import SubprocessTool\n"
+        "tool = SubprocessTool('inner', ['chmod', '600', 'own'], sandbox=True)\n"
+        "open('own', 'w').close()\nos.chmod('own', 0o640)\n"
+        "try:\n    anyio.run(tool.run)\nexcept Exception as error:\n    print(json.dumps(error.details['stderr']))"
+    )
+    repository = str(Path(__file__).parents[1])
+    tool = SubprocessTool(
+        "outer",
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={"PYTHONPATH": repository},
+        sandbox=ProcessSandbox(read=(repository, sys.base_prefix, sys.prefix, "/proc"), network=True),
+    )
+    assert "not permitted" in str(await call_tool(tool))
+    assert (tmp_path / "own").stat().st_mode & 0o777 == 0o640
 
 
 async def _layer(name: str) -> str:
@@ -212,12 +361,12 @@ async def test_grandchildren_are_inside_too(tmp_path):
 
 
 HOST = """
-import anyio, json, logging, sys
+import anyio, ctypes, json, logging, sys
 from harness import ProcessSandbox, SubprocessTool, ToolExecutionError
-from harness.tools.process.confine import sandbox
-# The kernel allows sixteen layers of rules on files. With all of them used up, the next is refused.
+from harness.tools.process.confine import keep_signals
+# The kernel allows sixteen layers of rules. With all of them used up, the next is refused.
 for _ in range(16):
-    sandbox({"read": [], "write": ["/"], "network": True, "new_processes": True})
+    keep_signals(ctypes.CDLL(None))
 logging.basicConfig(format="%(message)s", stream=sys.stderr)
 async def main():
     try:

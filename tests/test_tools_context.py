@@ -10,9 +10,9 @@ import anyio
 import pytest
 
 from harness import Harness, ToolExecutionError, tool
-from harness.concurrency import THREADS
 from harness.context import ExecutionContext
 from harness.errors import ToolCancelledError, UsageError, class_name
+from harness.executor import DEFAULT_EXECUTOR
 from harness.limits import Limits
 from harness.redaction import MASK, Redactor
 from harness.testing import call_tool, make_test_context
@@ -108,12 +108,12 @@ async def test_a_sync_tool_learns_that_nobody_waits_any_more():
             told.append(error.message)
             ended.set()
 
-    abandoned = THREADS.abandoned
+    abandoned = DEFAULT_EXECUTOR.threads.abandoned
     with pytest.raises(Exception, match=r"did not end within 0\.02 seconds"):
         await call_tool(work)
     await until(ended.is_set)
     assert told == [False, "tools.work stopped, since its call was cancelled."]
-    await until(lambda: THREADS.abandoned == abandoned)
+    await until(lambda: DEFAULT_EXECUTOR.threads.abandoned == abandoned)
 
 
 # ── progress ─────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,7 +18,6 @@ import pytest
 
 from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Decision
-from harness.concurrency import THREADS, Threads
 from harness.errors import (
     ConcurrencyLimitError,
     ToolCancelledError,
@@ -27,9 +26,11 @@ from harness.errors import (
     ToolTimeoutError,
     ToolValidationError,
 )
+from harness.executor import DEFAULT_EXECUTOR
 from harness.model import ApprovalNote, ApprovalRequest, CallStatus
 from harness.redaction import MASK, Redactor
 from harness.testing import FakeTools, ScriptedApprover, call_tool, make_test_context
+from harness.threads import Threads
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.facade import MAX_REFUSED_RECORDS, CallFacade
 from harness.tools.registry import ToolRegistry, tool
@@ -410,7 +411,7 @@ async def test_a_tools_own_timeout_error_is_its_failure():
 @pytest.mark.requirement("TOOL-051")
 async def test_a_sync_tool_that_overruns_is_abandoned_and_in_doubt():
     release = threading.Event()
-    before = THREADS.abandoned
+    before = DEFAULT_EXECUTOR.threads.abandoned
     ended = threading.Event()
 
     @tool(timeout=0.01)
@@ -423,15 +424,15 @@ async def test_a_sync_tool_that_overruns_is_abandoned_and_in_doubt():
     assert settled.error.type == "ToolTimeoutError"
     assert settled.error.retryable is False
     assert settled.record.status is CallStatus.IN_DOUBT
-    assert THREADS.abandoned == before + 1
+    assert DEFAULT_EXECUTOR.threads.abandoned == before + 1
     release.set()
-    await until(lambda: THREADS.abandoned == before)
+    await until(lambda: DEFAULT_EXECUTOR.threads.abandoned == before)
     assert ended.is_set()
 
 
 @pytest.mark.requirement("TOOL-052")
 async def test_abandoned_threads_are_bounded():
-    threads = Threads(max_abandoned=1)
+    threads = Threads(max_threads=1)
     release = threading.Event()
     with anyio.move_on_after(0.01):
         await threads.run(lambda: release.wait(30))
@@ -569,7 +570,7 @@ async def test_cancelling_single_calls():
 @pytest.mark.requirement("TOOL-070")
 async def test_cancelling_a_started_sync_tool_leaves_it_in_doubt():
     started, release = threading.Event(), threading.Event()
-    before = THREADS.abandoned
+    before = DEFAULT_EXECUTOR.threads.abandoned
 
     @tool
     def slow() -> None:
@@ -584,7 +585,7 @@ async def test_cancelling_a_started_sync_tool_leaves_it_in_doubt():
     assert settled[1].error is not None
     assert "may still take effect" in settled[1].error.message
     release.set()
-    await until(lambda: THREADS.abandoned == before)
+    await until(lambda: DEFAULT_EXECUTOR.threads.abandoned == before)
 
 
 @pytest.mark.requirement("TOOL-070")
@@ -635,7 +636,7 @@ async def test_order_is_that_of_the_calls_not_of_the_tasks():
 async def test_records_after_the_execution_was_cancelled():
     release = threading.Event()
     started = threading.Event()
-    before = THREADS.abandoned
+    before = DEFAULT_EXECUTOR.threads.abandoned
 
     @tool
     def thread() -> None:
@@ -669,7 +670,7 @@ async def test_records_after_the_execution_was_cancelled():
     assert errors == ["ToolCancelledError"] * 4
     assert facade.active == 0
     release.set()
-    await until(lambda: THREADS.abandoned == before)
+    await until(lambda: DEFAULT_EXECUTOR.threads.abandoned == before)
 
 
 # ── statistics and observers ─────────────────────────────────────────────────────────────────────────────────────

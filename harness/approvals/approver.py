@@ -10,8 +10,9 @@ from typing import Any
 import anyio
 
 from harness.approvals.decision import SUSPEND, Approver, Decision
-from harness.concurrency import THREADS, cancellation_requested
+from harness.concurrency import cancellation_requested
 from harness.errors import HarnessError, UsageError
+from harness.executor import current_executor
 from harness.model import ApprovalRequest
 
 __all__ = ["ApproverFailedError", "Decide", "consult", "decide_function"]
@@ -19,6 +20,9 @@ __all__ = ["ApproverFailedError", "Decide", "consult", "decide_function"]
 _LOG = logging.getLogger("harness.approvals")
 # A library prints nothing by itself; whoever configures logging gets the tracebacks.
 _LOG.addHandler(logging.NullHandler())
+
+_GRACE = 1.0
+"""Seconds that an approver which was cancelled is given to end, before it is left behind."""
 
 Decide = Callable[[ApprovalRequest], Any]
 
@@ -47,9 +51,14 @@ def _is_async(decide: Decide) -> bool:
 async def consult(decide: Decide, request: ApprovalRequest) -> Decision:
     """The approver's decision. Raises `ApproverFailedError`; the traceback goes to the log ``harness.approvals``."""
     try:
-        answer = decide(request) if _is_async(decide) else await THREADS.run(lambda: decide(request))
-        if inspect.isawaitable(answer):
-            answer = await answer
+        executor = current_executor()
+        if _is_async(decide):
+            pending = decide(request)
+        else:
+            pending = await executor.threads.run(lambda: decide(request), exempt=True)
+        answer = pending
+        if inspect.isawaitable(pending):
+            answer = await executor.tasks.start(lambda: pending, "The approver").outcome(_GRACE)
     except anyio.get_cancelled_exc_class() as error:
         if cancellation_requested():
             raise

@@ -14,7 +14,6 @@ import anyio
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from harness.concurrency import THREADS
 from harness.errors import JournalDamagedError, JournalFullError, UsageError
 from harness.journal.events import Event, chained, verify_chain
 from harness.journal.payloads import PAYLOADS, Payload
@@ -22,11 +21,14 @@ from harness.journal.sqlite import SqliteStore
 from harness.journal.store import JournalStore, MemoryStore, StoredStream
 from harness.journal.values import EncryptedValues, NoValues, PlainValues, ValuePolicy
 from harness.limits import MIB
+from harness.threads import Threads
 
 __all__ = ["EventLog", "Journal", "Recorded"]
 
 T = TypeVar("T")
 _LEAST_KEY = 16
+_THREADS = Threads()
+"""Of all journals: a store may wait for a disk, and tools that keep their threads busy must not keep it from writing."""
 
 
 @dataclass(frozen=True)
@@ -323,7 +325,7 @@ def _store(store: JournalStore | str | Path | None) -> JournalStore:
 
 
 async def _call(store: JournalStore, function: Callable[[], T]) -> T:
-    return await THREADS.run(function) if store.blocking else function()
+    return await _THREADS.run(function) if store.blocking else function()
 
 
 def _bound_to(stream: str, seq: int, kind: str) -> str:

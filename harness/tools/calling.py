@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from harness.concurrency import THREADS
 from harness.errors import UsageError
+from harness.executor import current_executor
 from harness.places import schemas_at
 from harness.tools.context import CallContext
 from harness.tools.docstrings import parse_docstring
+from harness.tools.names import expression
 from harness.tools.schema import COMPOSITE
 from harness.tools.signature import check_kind, context_parameter, is_async, type_hints
 
@@ -36,12 +37,15 @@ async def call_function(call: Callable[[], Any], context: CallContext, *, in_thr
                 context.threads.discard(me)
 
         try:
-            result = await THREADS.run(work)
+            result = await current_executor().threads.run(work)
+            if inspect.isawaitable(result):
+                errand = current_executor().tasks.start(lambda: result, expression(context.tool))
+                result = await errand.outcome(context.execution.limits.settle_grace)
         except BaseException:
             context.cancelled = True
             raise
-    else:
-        result = call()
+        return result
+    result = call()
     return await result if inspect.isawaitable(result) else result
 
 

@@ -14,8 +14,9 @@ import anyio
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json
 
-from harness.concurrency import THREADS, cancellation_requested
+from harness.concurrency import cancellation_requested
 from harness.errors import ErrorInfo, HarnessError, ToolExecutionError, ToolTimeoutError, UsageError, extract_error_info
+from harness.executor import current_executor
 from harness.limits import MIB
 from harness.redaction import Redactor, scrub_text
 from harness.tools.invoke import public_info
@@ -218,7 +219,7 @@ async def _revert(call: Applied) -> None:
         if is_async(revert):
             await revert(arguments, result)
         else:
-            returned = await THREADS.run(lambda: revert(arguments, result))
+            returned = await current_executor().threads.run(lambda: revert(arguments, result), exempt=True)
             if inspect.isawaitable(returned):
                 await returned
     if scope.cancelled_caught:

@@ -112,7 +112,7 @@ class Entry:
     @property
     def in_doubt(self) -> bool:
         """Whether the tool goes on by itself, or may have, if the call is dropped now."""
-        return self.doubted or (self.invocation is not None and self.started and not self.invocation.tool.interruptible)
+        return self.doubted or (self.invocation is not None and self.started and self.invocation.goes_on)
 
     def record(self, status: CallStatus, error: HarnessError | None, redactor: Redactor) -> CallRecord:
         """The call as the outcome reports it."""
@@ -190,7 +190,7 @@ class Entry:
         name = expression(visible(self.call.tool[:80]))
         reason = self.cancel_reason or "its execution ended"
         if self.in_doubt:
-            after = "It had started and cannot be interrupted, so it may still take effect."
+            after = "It had started and goes on all the same, so it may still take effect."
         elif self.started:
             after = "It had started and was interrupted."
         else:

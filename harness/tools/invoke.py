@@ -24,6 +24,7 @@ from harness.errors import (
     class_name,
     extract_error_info,
 )
+from harness.executor import current_executor
 from harness.limits import Limits
 from harness.plain import to_plain
 from harness.redaction import Redactor, scrub_text
@@ -63,6 +64,8 @@ class Invocation:
         self.timed_out = False
         self.may_have_acted = False
         """Whether the tool returned, or was left while it worked. Not if it said itself that it failed."""
+        self.left_behind = False
+        """Whether the tool was cancelled and goes on all the same."""
         self.output: ToolOutput | None = None
         """What the tool returned beside its value, if it did."""
         self.deferred: Deferred | None = None
@@ -73,10 +76,16 @@ class Invocation:
         """Whether the tool was invoked, so that it may have had its effect."""
         return self._started is not None
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the tool goes on by itself if nobody waits for it any more."""
+        return self.left_behind or not self.tool.interruptible
+
     def validate(self, arguments: dict[str, JsonValue]) -> Any:
         """What `run` takes. Raises `ToolError` subclasses, as a rule `ToolValidationError`."""
         try:
-            return self.tool.validate_arguments(arguments)
+            with self._redactor.serving():
+                return self.tool.validate_arguments(arguments)
         except ToolError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - validators are the host's code and may raise anything
@@ -89,7 +98,8 @@ class Invocation:
         rest of a call. So a tool that overran its time ends that scope silently, and the caller raises `overran`.
 
         Raises `ToolValidationError` for a result that is not what was declared, and for what the tool raises
-        `ToolExecutionError`, or the tool's own `ToolError`.
+        `ToolExecutionError`, or the tool's own `ToolError`. An async tool that is cancelled and has not ended
+        ``settle_grace`` later is left behind.
         """
         # An attempt after the first is timed anew, and the durations add up.
         before, acted_before = self.duration_ms or 0.0, self.may_have_acted
@@ -99,7 +109,8 @@ class Invocation:
         failure: BaseException | None = None
         value: Any = None
         try:
-            value = await self.tool.invoke(arguments, self.context)
+            with self._redactor.serving():
+                value = await self._invoke(arguments)
         except anyio.get_cancelled_exc_class() as error:
             if cancellation_requested():
                 raise
@@ -127,10 +138,22 @@ class Invocation:
             self.output, value = value, value.value
         return self.check(value)
 
+    async def _invoke(self, arguments: Any) -> Any:
+        tool, context = self.tool, self.context
+        if tool.ends_itself or not tool.interruptible:
+            return await tool.invoke(arguments, context)
+        errand = current_executor().tasks.start(lambda: tool.invoke(arguments, context), tool.expression)
+        try:
+            return await errand.outcome(self._limits.settle_grace)
+        finally:
+            if errand.left:
+                self.left_behind = context.cancelled = True
+
     def check(self, value: Any) -> JsonValue:
         """A result, checked and as plain JSON data. Raises `ToolValidationError`."""
         try:
-            return self.tool.validate_result(value, max_depth=self._limits.json_depth)
+            with self._redactor.serving():
+                return self.tool.validate_result(value, max_depth=self._limits.json_depth)
         except ToolError:
             raise
         except SerializationError as error:
@@ -186,16 +209,17 @@ class Invocation:
     def overran(self) -> ToolTimeoutError:
         """The error for a call that did not end within its time."""
         self.timed_out = True
-        after = (
-            "It was cancelled."
-            if self.tool.interruptible
-            else "It cannot be interrupted: it may still take effect, and its result is discarded."
-        )
+        if self.left_behind:
+            after = "It was cancelled and goes on all the same: it may still take effect, and its result is discarded."
+        elif self.tool.interruptible:
+            after = "It was cancelled."
+        else:
+            after = "It cannot be interrupted: it may still take effect, and its result is discarded."
         return ToolTimeoutError(
             f"{self.tool.expression} did not end within {self._seconds:g} seconds. {after}",
             details={"limit": self._seconds},
             # What may still take effect must not be repeated lightly.
-            retryable=None if self.tool.interruptible or self.tool.idempotent else False,
+            retryable=None if not self.goes_on or self.tool.idempotent else False,
         )
 
     def _fail(self, error: BaseException) -> NoReturn:
@@ -224,7 +248,7 @@ def _text(error: BaseException) -> str:
 
 
 def public_info(error: HarnessError, redactor: Redactor, line: int | None = None) -> ErrorInfo:
-    """An error as what scripts, models and people are shown: registered secrets removed, details plain JSON data.
+    """An error as what scripts, models and people are shown: no secrets or credentials, details plain JSON data.
 
     ``line`` is that of the call. What a tool's own error says of lines and stacks is about something else.
     """
@@ -232,12 +256,12 @@ def public_info(error: HarnessError, redactor: Redactor, line: int | None = None
         plain = to_plain(error.details)
     except SerializationError as problem:
         plain = {"omitted": f"The details have no JSON form: {problem.message}"}
-    details = redactor.masked(plain)
+    details = redactor.details(plain)
     return ErrorInfo(
         type=class_name(error),
         category=error.category,
         retryable=error.retryable,
-        message=redactor.secrets(error.message),
+        message=redactor.message(error.message),
         line=line,
         details=details if isinstance(details, dict) else {},
     )

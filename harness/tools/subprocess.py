@@ -19,9 +19,9 @@ import anyio
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from harness.concurrency import THREADS
 from harness.context import ExecutionContext
 from harness.errors import HarnessError, UsageError
+from harness.executor import current_executor
 from harness.model import Artifact
 from harness.plain import dump_plain, to_plain
 from harness.tools.commandsettings import check_seed_field, check_settings
@@ -70,10 +70,14 @@ class SubprocessTool(Tool):
     - ``stdout="last-line"``: for commands that cannot be changed: only the last line that is not blank must be JSON.
     - ``verify_determinism``: runs the command twice and fails if the results or their files differ.
     - ``leftovers``: a command that ends before the processes it started fails; with ``"kill"`` they are only killed.
+    - ``contained=False``: for commands that need a set-user-ID program (``sudo``) or send signals to processes outside.
+      They can then kill what looks after them, and become somebody whose processes cannot be ended.
     - ``options``: those of every tool: ``approval``, ``idempotent``, ``tags``, ``preview`` …
 
     Raises `UsageError` for settings that cannot be.
     """
+
+    ends_itself = True  # what it does then is ours, and takes `grace` and a few seconds at most
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class SubprocessTool(Tool):
         stdout: StdoutMode = "document",
         verify_determinism: bool = False,
         leftovers: Literal["fail", "kill"] = "fail",
+        contained: bool = True,
         grace: float = 0.5,
         **options: Any,
     ) -> None:
@@ -142,6 +147,7 @@ class SubprocessTool(Tool):
             seed=None,
             verify_determinism=verify_determinism,
             leftovers=leftovers,
+            contained=contained,
             grace=grace,
         )
         self._command.check(name)
@@ -193,10 +199,11 @@ class SubprocessTool(Tool):
         command = self._command
         with contextlib.closing(WorkingDirectory(command.cwd)) as directory:
             limits = command.limits
-            findings = await THREADS.run(
+            findings = await current_executor().threads.run(
                 lambda: directory.check(
                     result, command.artifacts, most=limits.artifacts, most_bytes=limits.artifact_bytes
-                )
+                ),
+                exempt=True,
             )
         return not findings.problems and tuple(findings.artifacts) == tuple(artifacts)
 

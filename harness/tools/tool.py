@@ -6,7 +6,7 @@ import abc
 import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, Unpack
+from typing import Any, ClassVar, Self, Unpack
 
 from pydantic import JsonValue
 
@@ -36,6 +36,9 @@ class Tool(Canonical, abc.ABC):
 
     Raises `UsageError` for a name or an option that no tool can have.
     """
+
+    ends_itself: ClassVar[bool] = False
+    """Whether `invoke` sees to it that it ends soon after it is cancelled, and must be waited for until then."""
 
     def __init__(
         self,

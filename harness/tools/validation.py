@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from harness.errors import ToolValidationError
 from harness.plain import child_path
-from harness.redaction import MASK, is_sensitive, scrub_text
+from harness.redaction import MASK, is_sensitive, scrub_text, shorten
 from harness.tools.names import expression, suggest
 
 __all__ = ["Finding", "call_form", "finding", "invalid", "json_type", "misfit"]
@@ -76,7 +76,7 @@ def finding(value: JsonValue, parts: Sequence[str | int], expected: str) -> Find
         else:
             present = False
             break
-    shown = path if len(path) <= _SHOWN_PATH else f"{path[:_SHOWN_PATH]}…"
+    shown = shorten(path, _SHOWN_PATH, "…")
     if not present:
         return {"path": shown, "expected": expected, "received": "nothing"}
     return {"path": shown, "expected": expected, "received": MASK if hidden else _received(received)}
@@ -122,5 +122,4 @@ def _received(value: JsonValue) -> str:
     kind = json_type(value)
     if kind in ("object", "array", "null"):
         return {"object": "an object", "array": "an array", "null": "null"}[kind]
-    text = to_json(value).decode()
-    return f"the {kind} {text if len(text) <= _SHOWN else f'{text[:_SHOWN]}… ({len(text)} characters)'}"
+    return f"the {kind} {shorten(to_json(value).decode(), _SHOWN, '… ({length} characters)')}"

@@ -10,8 +10,8 @@ from typing import Protocol
 from pydantic import JsonValue
 
 from harness.canonical import content_hash
-from harness.concurrency import THREADS
 from harness.errors import ToolError
+from harness.executor import current_executor
 from harness.model import Artifact
 from harness.tools.output import ToolOutput
 from harness.tools.process.artifacts import WorkingDirectory
@@ -84,6 +84,10 @@ class CommandCall:
                 raise self._failures.unusable(f"no process can be started ({error.strerror or error})") from error
             value = self._outcome(run)
             artifacts = () if directory is None else await self._artifacts(directory, value)
+        if run.guard not in (ACTIVE, ALLOWED):
+            _LOG.warning(
+                "%s ran where nothing keeps it from killing its supervisor: %s.", self._failures.name, run.guard
+            )
         missing = {layer: state for layer, state in run.protections.items() if state not in (ACTIVE, ALLOWED)}
         if missing:
             _LOG.warning("%s ran without these layers of its sandbox: %s.", self._failures.name, missing)
@@ -109,8 +113,9 @@ class CommandCall:
     async def _artifacts(self, directory: WorkingDirectory, value: JsonValue) -> tuple[Artifact, ...]:
         limits, patterns = self._command.limits, self._command.artifacts
         # Reading files may take long, and an event loop must not wait for a disk.
-        findings = await THREADS.run(
-            lambda: directory.check(value, patterns, most=limits.artifacts, most_bytes=limits.artifact_bytes)
+        findings = await current_executor().threads.run(
+            lambda: directory.check(value, patterns, most=limits.artifacts, most_bytes=limits.artifact_bytes),
+            exempt=True,
         )
         if findings.problems:
             raise self._failures.artifacts(findings.problems, value)

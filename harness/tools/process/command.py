@@ -57,6 +57,7 @@ class Command:
     seed: int | None
     verify_determinism: bool
     leftovers: Literal["fail", "kill"]
+    contained: bool
     grace: float
 
     def check(self, name: str) -> None:
@@ -102,6 +103,7 @@ class Command:
             linger=LINGER if self.leftovers == "fail" else 0.0,
             limits=self.limits.resources(),
             processes=self.limits.processes,
+            contained=self.contained,
             sandbox=None if self.sandbox is None else _rules(self.sandbox, program, self.argv, self.cwd),
         )
 
@@ -120,6 +122,7 @@ def _rules(sandbox: ProcessSandbox, program: str, argv: Sequence[str], cwd: str)
     return {
         "read": tuple(read),
         "write": (cwd, *_DEVICES, *sandbox.write),
+        "metadata": (cwd, *sandbox.write),
         "network": sandbox.network,
         "new_processes": sandbox.new_processes,
         "required": tuple(required),

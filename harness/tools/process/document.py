@@ -11,6 +11,7 @@ from pydantic import JsonValue
 from harness.canonical import to_canonical_json
 from harness.errors import SerializationError
 from harness.plain import child_path, to_plain
+from harness.redaction import shorten
 
 __all__ = ["DocumentError", "StdoutMode", "first_difference", "last_line", "read_document"]
 
@@ -117,7 +118,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         seen: set[str] = set()
         twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value] # the value of add is what makes `or` go on
-        raise DocumentError(f"has the key {json.dumps(twice[:80])} twice in one object")
+        raise DocumentError(f"has the key {json.dumps(shorten(twice, 80, '…'))} twice in one object")
     return members
 
 

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from harness.errors import ToolError, ToolExecutionError, ToolTimeoutError, ToolValidationError
-from harness.redaction import scrub_text
+from harness.redaction import current_redactor, scrub_text, shorten
 from harness.tools.process.artifacts import Problem
 from harness.tools.process.host import Running
 from harness.tools.process.settings import ProcessLimits
@@ -38,12 +38,22 @@ class Failures:
 
     def __init__(self, name: str, argv: Sequence[str]) -> None:
         self.name = f"tools.{name}"
-        self.command = [scrub_text(Path(part).name if part.startswith("/") else part) for part in argv]
-        text = " ".join(" ".join(self.command).split())
-        self._shown = text if len(text) <= _COMMAND_SHOWN else f"{text[:_COMMAND_SHOWN]}… ({len(text):,} characters)"
+        self._argv = tuple(argv)
+
+    @property
+    def command(self) -> list[str]:
+        """The command as it may be shown."""
+        # The harness that runs it knows secrets that its maker does not.
+        secrets = current_redactor().secrets
+        return [scrub_text(Path(secrets(part)).name if part.startswith("/") else part) for part in self._argv]
+
+    @property
+    def _shown(self) -> str:
+        return shorten(" ".join(" ".join(self.command).split()), _COMMAND_SHOWN)
 
     def unusable(self, problem: str) -> ToolExecutionError:
         """The command cannot be run at all; nothing was started."""
+        problem = problem.removesuffix(".")
         return ToolExecutionError(
             f"{self.name} cannot be run: the command `{self._shown}`: {problem}.",
             details={"command": self.command, "reason": "command"},
@@ -52,6 +62,7 @@ class Failures:
     def invalid_output(self, run: Running, problem: str) -> ToolValidationError:
         """Standard output is not what it must be. ``problem`` completes "its standard output …"."""
         details = self._details(run, "output")
+        problem = problem.removesuffix(".")
         return ToolValidationError(
             f"{self.name}: its standard output {problem}. It must be exactly one JSON document. Command: `{self._shown}`. "
             f"{_quoted('Standard output', details['stdout'], details['stdout_length'])}",
@@ -67,7 +78,7 @@ class Failures:
         """The result names files that are not there, or not what they must be."""
         listed = [{"path": item.path, "artifact": item.claimed, "problem": item.problem} for item in problems[:_LISTED]]
         text = "; ".join(
-            f"{item.path}" + ("" if item.claimed is None else f" ({item.claimed[:200]!r})") + f" {item.problem}"
+            f"{item.path}" + ("" if item.claimed is None else f" ({shorten(item.claimed, 200)!r})") + f" {item.problem}"
             for item in problems[:10]
         )
         more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
@@ -107,8 +118,7 @@ class Failures:
         """The command did not end within its time, and was ended with all that it had started."""
         details = {"limit": seconds, "command": self.command} if run is None else self._details(run, "timeout")
         return ToolTimeoutError(
-            f"{self.name} did not end within {seconds:g} seconds. Its command `{self._shown}` was killed, with every "
-            "process it had started.",
+            f"{self.name} did not end within {seconds:g} seconds. Its command `{self._shown}` {_fate(run)}.",
             details={**details, "limit": seconds},
         )
 
@@ -141,8 +151,8 @@ class Failures:
             what = f"left processes that cannot be ended ({', '.join(run.immortal)})"
             return self._failed(run, what, "leftovers", {"processes": list(run.immortal)})
         if not run.supervised:
-            what = "lost its supervisor, which something killed; so it was ended too"
-            return self._failed(run, what, "supervisor", {}, retryable=True)
+            what = f"lost its supervisor, which something killed, so it {_fate(run)}"
+            return self._failed(run, what, "supervisor", {"processes": run.survivors or []}, retryable=run.ended)
         if run.crowd is not None:
             what = f"had {run.crowd:,} processes at once; {limits.processes:,} are allowed (limits: processes)"
             return self._failed(run, what, "processes", {"limit": limits.processes, "used": run.crowd})
@@ -201,12 +211,24 @@ class Failures:
         }
 
 
+def _fate(run: Running | None) -> str:
+    """What became of a command that had to be ended, and of what it had started: no more than is known."""
+    if run is None or not run.begun:
+        return "had not been started"
+    if run.ended:
+        return "was killed, with every process it had started"
+    left = run.immortal or run.survivors
+    if left:
+        return f"was killed, but processes that it had started could not be ended ({', '.join(left)})"
+    return "was killed; whether processes that it had started are left is not known"
+
+
 def shown_value(value: JsonValue) -> JsonValue:
     """A value for an error: whole, or as the beginning of its JSON with the length of it."""
     text = to_json(value).decode()
     if len(text) <= VALUE_SHOWN:
         return value
-    return {"json": text[:VALUE_SHOWN], "length": len(text)}
+    return {"json": shorten(text, VALUE_SHOWN, ""), "length": len(text)}
 
 
 def _excerpt(data: bytes, limit: int) -> tuple[str, int]:
@@ -223,8 +245,7 @@ def _quoted(name: str, text: str, length: int) -> str:
 
 
 def _brief(value: JsonValue) -> str:
-    text = to_json(value).decode()
-    return text if len(text) <= 80 else f"{text[:80]}… ({len(text):,} characters)"
+    return shorten(to_json(value).decode(), 80)
 
 
 def _signal_name(number: int) -> str:

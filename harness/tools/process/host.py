@@ -27,7 +27,7 @@ import anyio
 import anyio.lowlevel
 
 import harness
-from harness.tools.process.tree import kill_all, kill_marked
+from harness.tools.process.tree import kill_all, kill_marked, name_of
 
 __all__ = ["Job", "Running"]
 
@@ -37,7 +37,10 @@ _BOOT = (
     "import sys;sys.path.append(sys.argv[3]);from harness.tools.process.supervisor import main;"
     "main(int(sys.argv[1]),int(sys.argv[2]))"
 )
+_LINUX = sys.platform == "linux"
 _PIECE = 65_536
+_SEARCHES, _EMPTY_SEARCHES = 200, 3
+"""How often at most everything is searched for what a lost supervisor left, and how often in a row in vain."""
 _MARGIN = 5.0
 """Seconds that a supervisor is given beyond what it needs, before it counts as stuck."""
 
@@ -62,6 +65,8 @@ class Job:
     limits: Mapping[str, int]
     """Resource limits by their names without ``RLIMIT_``."""
     processes: int | None
+    contained: bool
+    """Whether the command is kept from ending its supervisor, and from gaining rights."""
     sandbox: Mapping[str, Any] | None
     """As `harness.tools.process.confine.sandbox` takes it, with ``required``, the layers that must be active."""
 
@@ -99,6 +104,7 @@ class Running:
         self._process: subprocess.Popen[bytes] | None = None
         self._unread = b""
         self._scratch = str(Path(tempfile.gettempdir()) / f"harness-tool-{secrets.token_hex(8)}")
+        self._mark = secrets.randbits(61) | 1 << 61  # above whatever else this limit is set to
         self._instructed = False
         self._hung_up = False
         self._done = False
@@ -106,6 +112,10 @@ class Running:
         """Why the command did not start: ``stage`` (start, cwd, limits, sandbox, exec, supervise), ``errno``, ``text``."""
         self.protections: Mapping[str, str] = {}
         """Layer of the sandbox -> ``"active"`` or why not."""
+        self.guard = ""
+        """``"active"`` if the command cannot reach its supervisor, or why it can."""
+        self.marked = False
+        """Whether everything that comes of the command bears a mark."""
         self.status: int | None = None
         """Exit code, or minus the number of the signal; None if it is not known."""
         self.cpu_time: float | None = None
@@ -116,6 +126,8 @@ class Running:
         """How many processes there were when they became too many."""
         self.immortal: list[str] | None = None
         """Names of processes that could not be ended."""
+        self.survivors: list[str] | None = None
+        """After a lost supervisor: names of those that were still there at the end of the search; None without one."""
         self.litter: str | None = None
         """Why the temporary directory could not be removed."""
 
@@ -145,6 +157,19 @@ class Running:
     def supervised(self) -> bool:
         """Whether the supervisor lived to see the end of everything."""
         return self._done
+
+    @property
+    def begun(self) -> bool:
+        """Whether the supervisor was told to start the command."""
+        return self._instructed
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known that nothing of the command runs any more."""
+        if self._done:
+            # Elsewhere there is no way to find what has left the command's process group.
+            return self.immortal is None and _LINUX
+        return self.survivors == [] and self.marked and self.guard == "active"
 
     async def run(self, data: bytes) -> None:
         """Runs the command with ``data`` on its standard input, to the end of it and of everything it started.
@@ -216,6 +241,8 @@ class Running:
                 "linger": float(job.linger),
                 "limits": dict(job.limits),
                 "processes": job.processes,
+                "contained": job.contained,
+                "mark": self._mark,
                 "sandbox": _with_scratch(job.sandbox, scratch),
             }
         )
@@ -282,8 +309,8 @@ class Running:
 
     def _take(self, line: tuple[Any, ...]) -> None:
         match line:
-            case ("started", {"protections": protections}):
-                self.protections = protections
+            case ("started", {"protections": protections, "guard": guard, "marked": marked}):
+                self.protections, self.guard, self.marked = protections, guard, marked
             case ("failed", details):
                 self.failure = details
             case ("ended", status, cpu_time):
@@ -345,12 +372,18 @@ class Running:
         threading.Thread(target=process.wait, name="harness waits for a supervisor", daemon=True).start()
 
     async def _clear_up(self) -> None:
-        """After a supervisor that was killed: what was below it is now anybody's, but still has its environment."""
-        mark = self._scratch.encode()
-        for _ in range(200):
-            if not kill_marked(mark):
+        """After a supervisor that was killed: what was below it is now anybody's, but still bears its marks."""
+        text, found, empty = self._scratch.encode(), [], 0
+        for _ in range(_SEARCHES):
+            found = kill_marked(self._mark, text)
+            # One that was being forked may be missed once.
+            empty = 0 if found else empty + 1
+            if empty == _EMPTY_SEARCHES:
                 break
             await anyio.sleep(0.005)
+        self.survivors = [name_of(pid) for pid in found]
+        if found:
+            _LOG.error("A tool killed its supervisor and left processes: %s.", ", ".join(self.survivors))
         shutil.rmtree(self._scratch, ignore_errors=True)
 
 
@@ -358,4 +391,4 @@ def _with_scratch(sandbox: Mapping[str, Any] | None, scratch: str) -> dict[str, 
     if sandbox is None:
         return None
     rules = {name: list(value) if isinstance(value, tuple) else value for name, value in sandbox.items()}
-    return {**rules, "write": [*rules["write"], scratch]}
+    return {**rules, "write": [*rules["write"], scratch], "metadata": [*rules["metadata"], scratch]}

@@ -47,7 +47,8 @@ class ProcessSandbox(BaseModel):
     """What a command may reach, when it runs in the sandbox. Frozen. Linux only.
 
     It may read and execute the system's programs and libraries, its own program and its surroundings, and the files
-    named in the command; read and write its working directory and its temporary directory; and nothing else.
+    named in the command; read and write its working directory and its temporary directory, and change modes, owners and
+    times there; and nothing else.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -8,7 +8,7 @@ Standard input, output and error are the command's and lead straight to the host
 On the control socket the host sends the job (four bytes of length, then `marshal`, which takes no import; the host is
 trusted) and later single letters: ``T`` (end it: TERM, a grace, KILL) or ``K`` (KILL at once). The end of the socket is
 a ``K``. The supervisor answers with lines, each a Python literal:
-``started`` (with the protections), ``failed`` (stage, errno, text), ``ended`` (status, seconds of CPU), ``left`` (how many,
+``started`` (with the protections, the state of the guard, and whether there is a mark), ``failed`` (stage, errno, text), ``ended`` (status, seconds of CPU), ``left`` (how many,
 names), ``crowd`` (how many), ``immortal`` (names), ``litter`` (why), and at last ``done``.
 
 Where there is no subreaper (macOS), only the command's process group can be ended.
@@ -25,7 +25,9 @@ import signal
 import sys
 import time
 
-from harness.tools.process.confine import ACTIVE, limit, sandbox
+from harness.tools.process.confine import ACTIVE, ALLOWED, limit, sandbox
+from harness.tools.process.guard import guard, put_mark
+from harness.tools.process.metadata import Metadata
 from harness.tools.process.tree import children, descendants, kill_all, name_of
 
 TYPE_CHECKING = False
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_SOL_SOCKET, _SCM_RIGHTS = 1, 1
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_CHILD_SUBREAPER = 36
@@ -52,7 +55,8 @@ _NAMED = 5
 
 def main(control: int, host: int) -> None:
     """Serve one call. ``control`` is the socket's descriptor, ``host`` the pid of the process that started this one."""
-    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+    for ignored in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+        # Whatever finds its way here, from a descriptor's owner for instance, must not end it.
         signal.signal(ignored, signal.SIG_IGN)
     os.set_inheritable(control, False)
     if _LINUX:
@@ -63,6 +67,7 @@ def main(control: int, host: int) -> None:
     if os.getppid() != host:
         os._exit(0)
     job = _receive(control)
+    job["marked"] = put_mark(job["mark"])
     supervisor = _Supervisor(control, host, job)
     try:
         os.mkdir(job["scratch"], 0o700)
@@ -96,7 +101,9 @@ class _Supervisor:
         self._job = job
         self._command = 0
         self._over = self._reaped = False
-        self._report = -1
+        self._report = self._listener = -1
+        self._asks: Any = None
+        self._metadata: Metadata | None = None
         self._ending = ""  # "", then "lingering" or "terminating", then "killing"
         self._until = 0.0
         self._wake, wake = os.pipe()
@@ -126,13 +133,17 @@ class _Supervisor:
         self._start()
         while self._reap():
             self._act(time.monotonic())
-            for descriptor, _ in self._watch.poll(self._pause()):
+            for descriptor, event in self._watch.poll(self._pause()):
                 if descriptor == self._wake:
                     os.read(self._wake, 4096)
                 elif descriptor == self._host:
                     self._end("killing")
                 elif descriptor == self._report:
                     self._read_report()
+                elif self._asks is not None and descriptor == self._asks.fileno():
+                    self._listen(self._asks)
+                elif descriptor == self._listener:
+                    self._answer(event)
                 else:
                     self._obey()
 
@@ -150,16 +161,42 @@ class _Supervisor:
 
     def _start(self) -> None:
         self._report, report = os.pipe()
+        outside, inside = _sockets() if self._job["sandbox"] is not None else (None, None)
         self._watch.register(self._report, select.POLLIN)
         self._command = os.fork()
         if self._command == 0:
-            _become_command(self._job, report)
+            _become_command(self._job, report, inside)
         os.close(report)
+        if outside is not None and inside is not None:
+            inside.close()
+            self._asks = outside
+            self._watch.register(outside, select.POLLIN)
         # Otherwise the host's ends would stay open after the command let go of them.
         nothing = os.open(os.devnull, os.O_RDWR)
         for descriptor in (0, 1, 2):
             os.dup2(nothing, descriptor)
         os.close(nothing)
+
+    def _listen(self, asks: Any) -> None:
+        """Take over from the command what the kernel asks by, if there is anything of the kind."""
+        _, extra, _, _ = asks.recvmsg(1, 64)
+        self._watch.unregister(asks)
+        asks.close()
+        self._asks = None
+        if extra:
+            self._listener = int.from_bytes(extra[0][2], sys.byteorder)
+            rules = self._job["sandbox"]
+            self._metadata = Metadata(self._listener, rules["metadata"])
+            self._watch.register(self._listener, select.POLLIN)
+
+    def _answer(self, event: int) -> None:
+        if event & select.POLLIN and self._metadata is not None:
+            self._metadata.answer_one()
+        else:
+            # Nobody is left who could ask.
+            self._watch.unregister(self._listener)
+            os.close(self._listener)
+            self._listener = -1
 
     def _obey(self) -> None:
         try:
@@ -275,7 +312,15 @@ class _Supervisor:
                 return
 
 
-def _become_command(job: dict[str, Any], report: int) -> NoReturn:
+def _sockets() -> tuple[Any, Any]:
+    import _socket  # noqa: PLC0415 - only for the sandbox; without what `socket` adds in Python
+
+    outside, inside = _socket.socketpair()
+    os.set_inheritable(inside.fileno(), False)
+    return outside, inside
+
+
+def _become_command(job: dict[str, Any], report: int, asks: Any) -> NoReturn:
     stage = "start"
     try:
         os.setsid()
@@ -293,12 +338,13 @@ def _become_command(job: dict[str, Any], report: int) -> NoReturn:
         os.chdir(job["cwd"])
         stage = "limits"
         limit(job["limits"])
+        guarded = guard(os.getppid()) if job["contained"] else ALLOWED
         protections: dict[str, str] = {}
         if job["sandbox"] is not None:
             stage = "sandbox"
-            protections = _sandboxed(job["sandbox"])
+            protections = _sandboxed(job["sandbox"], asks)
         stage = "exec"
-        _tell(report, "started", {"protections": protections})
+        _tell(report, "started", {"protections": protections, "guard": guarded, "marked": job["marked"]})
         os.execve(job["program"], job["argv"], job["env"])  # noqa: S606 - there is to be no shell
     except BaseException as error:  # noqa: BLE001 - nothing else would report it
         number = getattr(error, "errno", None) or 0
@@ -308,11 +354,13 @@ def _become_command(job: dict[str, Any], report: int) -> NoReturn:
         os._exit(127)
 
 
-def _sandboxed(rules: dict[str, Any]) -> dict[str, str]:
-    protections = sandbox(rules)
+def _sandboxed(rules: dict[str, Any], asks: Any) -> dict[str, str]:
+    protections, listener = sandbox(rules)
     missing = [f"{name}: {protections[name]}" for name in rules["required"] if protections[name] != ACTIVE]
     if missing:
         raise OSError(errno.ENOTSUP, "; ".join(missing))
+    if listener > 0:
+        asks.sendmsg([b"x"], [(_SOL_SOCKET, _SCM_RIGHTS, listener.to_bytes(4, sys.byteorder))])
     return protections
 
 

@@ -5,9 +5,13 @@ Only the standard library is used: a supervisor reads this file too.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-from collections.abc import Iterable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["children", "descendants", "kill_all", "kill_marked", "name_of"]
 
@@ -47,37 +51,35 @@ def kill_all(root: int, number: int = signal.SIGKILL) -> int:
     pids = descendants(root)
     family = {root, *pids}
     for pid in pids:
-        _send(pid, number, family)
+        _kill_if(pid, number, lambda pid=pid: _parent(pid) in family)  # type: ignore[misc] # its default binds it
     return len(pids)
 
 
-def kill_marked(mark: bytes) -> int:
-    """Kills every process in whose environment ``mark`` stands, and says how many there were.
+def kill_marked(mark: int, text: bytes) -> list[int]:
+    """Kills every process that bears ``mark`` (see `harness.tools.process.guard`) or has ``text`` in its environment.
 
-    For when nobody knows any more below whom they are. Only processes of the same user can be seen.
+    For when nobody knows any more below whom they are. Returns those that were there; one that was being forked
+    meanwhile may be missed, so this is repeated until there are none, several times in a row.
     """
-    count = 0
-    for entry in os.listdir("/proc") if os.path.isdir("/proc") else ():
-        if not entry.isdecimal() or mark not in _environment(int(entry)):
-            continue
-        count += 1
-        try:
-            pidfd = os.pidfd_open(int(entry))
-        except OSError:
-            continue
-        try:
-            if mark in _environment(int(entry)):  # still the same process
-                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-        except OSError:
-            continue
-        finally:
-            os.close(pidfd)
-    return count
+    found = [pid for pid in _everybody() if _bears(pid, mark, text)]
+    for pid in found:
+        _kill_if(pid, signal.SIGKILL, lambda pid=pid: _bears(pid, mark, text))  # type: ignore[misc] # its default binds it
+    return found
 
 
-def _environment(pid: int) -> bytes:
+def _everybody() -> list[int]:
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()] if os.path.isdir("/proc") else []
+
+
+def _bears(pid: int, mark: int, text: bytes) -> bool:
+    if b" %d " % mark in _read(pid, "limits") or text in _read(pid, "environ"):
+        return _state(pid) not in ("", "Z", "X")
+    return False
+
+
+def _read(pid: int, name: str) -> bytes:
     try:
-        with open(f"/proc/{pid}/environ", "rb") as file:
+        with open(f"/proc/{pid}/{name}", "rb") as file:
             return file.read()
     except OSError:
         return b""
@@ -92,20 +94,29 @@ def name_of(pid: int) -> str:
         return ""
 
 
-def _send(pid: int, number: int, family: Iterable[int]) -> None:
-    # A number may belong to a stranger by now. A pidfd stays with the process it was opened for, so once that one's
-    # parent is known to be of the family, nobody else can be hit.
+def _kill_if(pid: int, number: int, same: Callable[[], bool]) -> None:
+    # A number may belong to a stranger by now. A pidfd stays with the process it was opened for, so once that one is
+    # known to be the right one, nobody else can be hit.
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
         return
     try:
-        if _parent(pid) in family:
+        if same():
             signal.pidfd_send_signal(pidfd, number)
-    except OSError:
-        return
+    except OSError as error:
+        if error.errno == errno.ENOSYS and same():
+            # This process is itself a command, and its filter leaves it `kill` alone.
+            _kill(pid, number)
     finally:
         os.close(pidfd)
+
+
+def _kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:
+        return
 
 
 def _stat(pid: int) -> list[str]:
