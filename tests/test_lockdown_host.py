@@ -88,7 +88,12 @@ def wait_then_take_memory(channel, vm, frame):
     channel.sendall(wire.pack_frame(wire.TURN, vm.start(frame)))
     take_memory(channel)
 
+def lie(channel):
+    channel.sendall(wire.pack_frame(wire.TURN, b"{}"))
+    channel.recv(1)
+
 ATTEMPTS = {
+    "lie": lie,
     "take_memory": take_memory,
     "fall_asleep": fall_asleep,
     "open_a_file": lambda channel: os.open("/etc/hostname", os.O_RDONLY),
@@ -103,12 +108,15 @@ def serve(channel, vm, *, protections, cpu_timer):
     if not cpu_timer:
         return honest(channel, vm, protections=protections, cpu_timer=False)
     channel.sendall(wire.pack_frame(wire.READY, json.dumps({"protections": protections}).encode()))
-    _, length = wire.unpack_header(channel.recv(5, socket.MSG_WAITALL), limit=1 << 20)
-    frame = json.loads(channel.recv(length, socket.MSG_WAITALL))
-    if frame["source"] == "wait_then_take_memory":
-        wait_then_take_memory(channel, vm, frame)
-    ATTEMPTS[frame["source"]](channel)
-    os._exit(77)
+    while header := channel.recv(5, socket.MSG_WAITALL):
+        _, length = wire.unpack_header(header, limit=1 << 20)
+        frame = json.loads(channel.recv(length, socket.MSG_WAITALL))
+        if frame["source"] == "wait_then_take_memory":
+            wait_then_take_memory(channel, vm, frame)
+        if frame["source"] in ATTEMPTS:
+            ATTEMPTS[frame["source"]](channel)
+            os._exit(77)
+        channel.sendall(wire.pack_frame(wire.TURN, vm.start(frame)))
 
 solo.serve = serve
 from harness.runtime.MODULE import main
@@ -175,6 +183,33 @@ async def test_a_worker_that_sleeps_instead_of_answering_is_ended(start, monkeyp
     error = await attempt("fall_asleep")
     assert error.type == "WorkerCrashedError"
     assert "slept instead of answering" in error.message
+
+
+@LINUX
+@pytest.mark.anyio
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.requirement("SBX-044")
+@pytest.mark.parametrize(("isolation", "asked"), [("process", "to run"), ("shared", "to compile")])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_after_a_lie_no_worker_of_the_same_fork_server_serves(isolation, asked):
+    async with Harness(isolation=isolation) as harness:
+        pool = pool_of(harness)
+        assert (await harness.run(block("1"), trust_domain="bystander")).executions[0].value == 1
+        first, kept = pool._server, dict(pool._idle)
+        assert list(kept) == (["bystander"] if isolation == "shared" else [])
+        if asked == "to run":
+            error = error_of(await harness.run(block("lie"), trust_domain="liar"))
+            assert error.details["violation"] is True
+        else:
+            [found] = await harness.check(block("lie"))
+            assert "broke the protocol" in found.message
+        # What is kept for others has the liar's memory layout, too.
+        assert (await harness.run(block("2"), trust_domain="bystander")).executions[0].value == 2
+        assert pool._server is not first
+        assert first is not None
+        assert first.failure is not None
+        assert not any(worker.alive for worker in kept.values())
+        assert pool._retired == []
 
 
 @LINUX
