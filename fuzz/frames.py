@@ -154,7 +154,7 @@ class _Pool:
     async def acquire(self, trust_domain: str | None) -> Worker:
         return _Player(self._bodies)
 
-    async def release(self, worker: Worker, *, clean: bool) -> Death | None:
+    async def release(self, worker: Worker, *, clean: bool, violation: bool = False) -> Death | None:
         self.kept = clean
         worker.kill()
         return await worker.ended()

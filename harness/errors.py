@@ -50,9 +50,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, ClassVar
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, model_validator
 
 __all__ = [
     "ApprovalDeniedError",
@@ -132,6 +132,7 @@ class ErrorInfo(BaseModel):
     """Name of a class of this module, or of the JavaScript error (``TypeError``) an uncaught exception was."""
     category: ErrorCategory
     retryable: bool
+    """As `ErrorCategory.is_retryable` says of the category; anything else is refused."""
     message: str
     """What happened and what to do about it."""
     line: int | None = None
@@ -143,14 +144,27 @@ class ErrorInfo(BaseModel):
     details: dict[str, JsonValue] = {}
     """Facts for programs: limits, names, paths inside values, request ids."""
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.retryable != self.category.is_retryable():
+            raise ValueError(f"retryable={self.retryable} does not go with the category {self.category.value}")
+        return self
+
 
 class HarnessError(Exception):
     """Base of every error of the harness.
 
-    ``category`` and ``retryable`` are set by the class; ``retryable`` can be overridden for one instance.
+    The class says which ``category`` an error has; one instance can have another: by ``category``, or by ``retryable``,
+    which makes it ``TRANSIENT`` or ``PERMANENT`` if its category says otherwise. Whether an error is retryable follows
+    from its category and from nothing else.
     """
 
-    category: ClassVar[ErrorCategory] = ErrorCategory.PERMANENT
+    category: ErrorCategory = ErrorCategory.PERMANENT
+
+    def __init_subclass__(cls, **given: Any) -> None:
+        if "retryable" in vars(cls):
+            raise TypeError(f"{cls.__name__}: set `category`, from which `retryable` follows")
+        super().__init_subclass__(**given)
 
     def __init__(
         self,
@@ -159,6 +173,7 @@ class HarnessError(Exception):
         line: int | None = None,
         column: int | None = None,
         stack: str | None = None,
+        category: ErrorCategory | None = None,
         retryable: bool | None = None,
         details: dict[str, Any] | None = None,
     ) -> None:
@@ -167,8 +182,15 @@ class HarnessError(Exception):
         self.line = line
         self.column = column
         self.stack = stack
-        self.retryable = self.category.is_retryable() if retryable is None else retryable
+        self.category = category or type(self).category
+        if retryable is not None and retryable != self.retryable:
+            self.category = ErrorCategory.TRANSIENT if retryable else ErrorCategory.PERMANENT
         self.details: dict[str, Any] = details or {}
+
+    @property
+    def retryable(self) -> bool:
+        """Whether trying the same thing again may succeed."""
+        return self.category.is_retryable()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The keyword-only arguments live in __dict__, which pickle restores after calling the class.

@@ -404,9 +404,9 @@ class Infiltrated:
         self._hostile = HostileWorker(entry)
         return self._hostile
 
-    async def release(self, worker: Worker, *, clean: bool) -> Death | None:
+    async def release(self, worker: Worker, *, clean: bool, violation: bool = False) -> Death | None:
         if worker is not self._hostile:
-            return await self._real.release(worker, clean=clean)
+            return await self._real.release(worker, clean=clean, violation=violation)
         self.kept = clean
         worker.kill()
         return await worker.ended()

@@ -4,10 +4,11 @@ import inspect
 import pickle
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from harness import errors
+from harness import Harness, errors, tool
 from harness.errors import (
     ApprovalDeniedError,
     ErrorCategory,
@@ -71,7 +72,79 @@ def test_info_holds_everything():
 def test_one_instance_can_differ_from_its_class():
     assert ToolExecutionError("busy", retryable=True).info().retryable
     assert not ToolTimeoutError("gone for good", retryable=False).info().retryable
-    assert ToolExecutionError("busy", retryable=True).category is ErrorCategory.PERMANENT
+    assert ToolExecutionError("busy", retryable=True).category is ErrorCategory.TRANSIENT
+    assert ToolTimeoutError("gone for good", retryable=False).category is ErrorCategory.PERMANENT
+    assert ToolExecutionError("full", category=ErrorCategory.RESOURCE).info().retryable
+
+
+@pytest.mark.requirement("ERR-009")
+@pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
+@pytest.mark.parametrize("retryable", [None, True, False])
+@pytest.mark.parametrize("category", [None, *ErrorCategory])
+def test_category_and_retryable_agree_in_every_class(cls, retryable, category):
+    error = cls("m", retryable=retryable, category=category)
+    again = pickle.loads(pickle.dumps(error))
+    for one in (error, error.info(), extract_error_info(error), again, again.info()):
+        assert one.retryable is one.category.is_retryable()
+        assert one.category is error.category
+    natural = category or cls.category
+    assert error.retryable is (natural.is_retryable() if retryable is None else retryable)
+    # What is said already is not said worse.
+    assert error.category is natural or retryable not in (None, natural.is_retryable())
+
+
+@pytest.mark.requirement("ERR-009")
+def test_they_cannot_be_made_to_disagree():
+    for category in ErrorCategory:
+        with pytest.raises(ValueError, match="does not go with"):
+            ErrorInfo(type="X", category=category, retryable=not category.is_retryable(), message="m")
+    error = ToolTimeoutError("m")
+    with pytest.raises(AttributeError):
+        setattr(error, "retryable", False)  # noqa: B010 -- the type checker knows that it is read-only
+    error.category = ErrorCategory.VALIDATION
+    assert not error.info().retryable
+    with pytest.raises(TypeError, match="set `category`"):
+        type("Mine", (ToolExecutionError,), {"retryable": True})
+
+    class MineError(ToolExecutionError):
+        category = ErrorCategory.TRANSIENT
+
+    assert MineError("m").info().retryable
+    assert not MineError("m", retryable=False).info().retryable
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("ERR-009")
+async def test_they_agree_in_what_scripts_and_records_are_told():
+    failures = [
+        *[PermissionError(), TimeoutError(), ConnectionResetError(), MemoryError(), RecursionError(), ValueError()],
+        *[TypeError(), KeyError(), OSError(), AssertionError(), ExceptionGroup("m", [ValueError()])],
+    ]
+
+    @tool
+    async def fail(number: int) -> None:
+        """Fail in one of many ways."""
+        raise failures[number]
+
+    script = f"""
+    const seen = [];
+    for (let number = 0; number < {len(failures)}; number++) {{
+      try {{ await tools.fail({{ number }}) }} catch (e) {{ seen.push([e.category, e.retryable]) }}
+    }}
+    try {{ progress('m', 1n) }} catch (e) {{ seen.push([e.category, e.retryable]) }}
+    const timeout = AbortSignal.timeout(0); await new Promise((r) => timeout.addEventListener('abort', r));
+    for (const e of [AbortSignal.abort().reason, timeout.reason]) seen.push([e.category, e.retryable]);
+    try {{ for (;;) setTimeout(() => {{}}, 1e6) }} catch (e) {{ seen.push([e.category, e.retryable]) }}
+    return seen;
+    """
+    async with Harness(tools=[fail], limits={"max_pending_calls": 50}) as harness:
+        [execution] = (await harness.run(f"<tool-calls>{script}</tool-calls>")).executions
+    assert execution.error is None, execution.error
+    seen: Any = execution.value
+    assert len(seen) == len(failures) + 4
+    assert {tuple(pair) for pair in seen} == {
+        *[("PERMANENT", False), ("TRANSIENT", True), ("RESOURCE", True), ("VALIDATION", False)]
+    }
 
 
 @pytest.mark.requirement("ERR-005")

@@ -12,15 +12,19 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness import ErrorInfo, Harness, Limits, Outcome, UsageError, tool
 from harness.runtime import boot, hardening
+from harness.runtime.job import Job
 from harness.runtime.layers import ACTIVE, LAYERS
 from harness.runtime.pool import ProcessPool
+from harness.runtime.rehearsal import rehearsal
 from harness.runtime.watch import Watch
+from harness.runtime.worker import VM, Rehearsal, serve
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 START = pytest.mark.parametrize("start", ["fork", "spawn"])
@@ -88,7 +92,12 @@ def wait_then_take_memory(channel, vm, frame):
     channel.sendall(wire.pack_frame(wire.TURN, vm.start(frame)))
     take_memory(channel)
 
+def lie(channel):
+    channel.sendall(wire.pack_frame(wire.TURN, b"{}"))
+    channel.recv(1)
+
 ATTEMPTS = {
+    "lie": lie,
     "take_memory": take_memory,
     "fall_asleep": fall_asleep,
     "open_a_file": lambda channel: os.open("/etc/hostname", os.O_RDONLY),
@@ -103,12 +112,15 @@ def serve(channel, vm, *, protections, cpu_timer):
     if not cpu_timer:
         return honest(channel, vm, protections=protections, cpu_timer=False)
     channel.sendall(wire.pack_frame(wire.READY, json.dumps({"protections": protections}).encode()))
-    _, length = wire.unpack_header(channel.recv(5, socket.MSG_WAITALL), limit=1 << 20)
-    frame = json.loads(channel.recv(length, socket.MSG_WAITALL))
-    if frame["source"] == "wait_then_take_memory":
-        wait_then_take_memory(channel, vm, frame)
-    ATTEMPTS[frame["source"]](channel)
-    os._exit(77)
+    while header := channel.recv(5, socket.MSG_WAITALL):
+        _, length = wire.unpack_header(header, limit=1 << 20)
+        frame = json.loads(channel.recv(length, socket.MSG_WAITALL))
+        if frame["source"] == "wait_then_take_memory":
+            wait_then_take_memory(channel, vm, frame)
+        if frame["source"] in ATTEMPTS:
+            ATTEMPTS[frame["source"]](channel)
+            os._exit(77)
+        channel.sendall(wire.pack_frame(wire.TURN, vm.start(frame)))
 
 solo.serve = serve
 from harness.runtime.MODULE import main
@@ -175,6 +187,33 @@ async def test_a_worker_that_sleeps_instead_of_answering_is_ended(start, monkeyp
     error = await attempt("fall_asleep")
     assert error.type == "WorkerCrashedError"
     assert "slept instead of answering" in error.message
+
+
+@LINUX
+@pytest.mark.anyio
+@pytest.mark.usefixtures("hostile")
+@pytest.mark.requirement("SBX-044")
+@pytest.mark.parametrize(("isolation", "asked"), [("process", "to run"), ("shared", "to compile")])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_after_a_lie_no_worker_of_the_same_fork_server_serves(isolation, asked):
+    async with Harness(isolation=isolation) as harness:
+        pool = pool_of(harness)
+        assert (await harness.run(block("1"), trust_domain="bystander")).executions[0].value == 1
+        first, kept = pool._server, dict(pool._idle)
+        assert list(kept) == (["bystander"] if isolation == "shared" else [])
+        if asked == "to run":
+            error = error_of(await harness.run(block("lie"), trust_domain="liar"))
+            assert error.details["violation"] is True
+        else:
+            [found] = await harness.check(block("lie"))
+            assert "broke the protocol" in found.message
+        # What is kept for others has the liar's memory layout, too.
+        assert (await harness.run(block("2"), trust_domain="bystander")).executions[0].value == 2
+        assert pool._server is not first
+        assert first is not None
+        assert first.failure is not None
+        assert not any(worker.alive for worker in kept.values())
+        assert pool._retired == []
 
 
 @LINUX
@@ -317,6 +356,7 @@ LESSENED = """
     os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 SECCOMP = {"x86_64": 317, "aarch64": 277}.get(platform.machine(), 0)
+CAPSET = {"x86_64": 126, "aarch64": 91}.get(platform.machine(), 0)
 LANDLOCK, PIDFD_OPEN = 444, 434
 
 
@@ -341,6 +381,35 @@ def test_the_doctor_on_a_machine_without_seccomp_and_landlock():
     assert shown.returncode == 1
     assert "missing  seccomp" in shown.stdout
     assert "less protection" in shown.stdout
+
+
+@pytest.mark.requirement("SBX-022")
+def test_the_doctor_where_capabilities_may_not_be_given_up():
+    done = on_a_machine_without([CAPSET], "-m", "harness", "doctor", "--json")
+    found = {protection["name"]: protection for protection in json.loads(done.stdout)}
+    detail = found["capabilities"]["detail"]
+    if has_capabilities():
+        assert done.returncode == 1
+        assert detail.startswith("failed: ENOSYS. To have it, use Linux, and a container runtime that allows capset(2)")
+    else:
+        assert (found["capabilities"]["active"], done.returncode) == (True, 0)
+
+
+@pytest.mark.requirement("SBX-005")
+def test_who_has_no_capabilities_need_not_be_allowed_to_give_them_up():
+    if not has_capabilities():
+        pytest.skip("this user has none, so that the test above shows it")
+    # Root gets its capabilities back with every program it starts, unless the secure bits say otherwise.
+    keep = "import ctypes; assert ctypes.CDLL(None).prctl(28, 0x2F, 0, 0, 0) == 0; "
+    run = "import os, sys; os.execv(sys.executable, [sys.executable, '-m', 'harness', 'doctor', '--json'])"
+    done = on_a_machine_without([CAPSET], "-c", keep + run)
+    found = {protection["name"]: protection for protection in json.loads(done.stdout)}
+    assert found["capabilities"]["active"], found["capabilities"]
+
+
+def has_capabilities() -> bool:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("CapPrm:")[2].split()[0], 16) != 0
 
 
 @pytest.mark.requirement("SBX-020", "SBX-021")
@@ -571,6 +640,44 @@ async def test_a_fork_server_is_replaced_after_max_forks():
             servers.append(pool._server)
             assert not pool._retired
     assert len(set(map(id, servers))) >= 3
+
+
+@pytest.mark.requirement("SBX-043")
+@pytest.mark.parametrize("rehearsed", [False, True])
+def test_what_a_script_draws_follows_from_its_first_frame_alone(rehearsed):
+    vm = VM(stack_bytes=1 << 20)
+    if rehearsed:
+        serve(Rehearsal(rehearsal()), vm, protections={}, cpu_timer=False)
+    drawn = []
+    for seed in [(1, 2, 3, 4), (5, 6, 7, 8), (1, 2, 3, 4)]:
+        start = json.loads(rehearsal()[0])
+        start["source"] = start["code"] = "return [Math.random(), Math.random()]"
+        start["job"] |= {"seed": seed, "shift": None}
+        turn = json.loads(vm.start(start))["turn"]
+        drawn.append(json.loads(turn["ending"]["value"]))
+    assert drawn[0] == drawn[2] == [0.09715683220717619, drawn[0][1]]
+    assert drawn[0] != drawn[1]
+
+
+@pytest.mark.anyio
+@pytest.mark.requirement("SBX-043")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_each_execution_has_a_seed_of_its_own(monkeypatch):
+    seeds: list[tuple[int, ...]] = []
+    start_frame = Job.start_frame
+
+    def noted(job: Job, *arguments: Any) -> bytes:
+        seeds.append(job.seed)
+        return start_frame(job, *arguments)
+
+    monkeypatch.setattr(Job, "start_frame", noted)
+    async with Harness(isolation="thread") as harness:
+        for _ in range(5):
+            await harness.run(block("1") + block("2"))
+    words = [word for seed in seeds for word in seed]
+    assert len(seeds) == 10
+    assert len(set(words)) == 40
+    assert max(words) > 2**28
 
 
 @pytest.mark.anyio

@@ -30,6 +30,7 @@ from harness.runtime.sources import SourceMap
 
 STACK = 2 * 1024 * 1024
 JS = Path(worker.__file__).with_name("js")
+VECTORS = Path(__file__).parent / "vectors"
 PRELUDE = worker._prelude()
 _JAVASCRIPT = tree_sitter.Parser(tree_sitter.Language(tree_sitter_javascript.language()))
 
@@ -76,7 +77,7 @@ def test_everything_reachable_is_frozen_and_pinned(vectors):
         "new properties: review each, then put it into intrinsics.txt"
     )
     assert sorted(set(pinned) - set(found["lines"])) == [], "properties that are gone: see why, then take them out"
-    assert len(pinned) > 1000
+    assert len(pinned) >= 1000
 
 
 CALL_EVERYTHING = """
@@ -295,6 +296,33 @@ ORDINARY = {
     },
     "const seen = []; const p = new Proxy({}, { defineProperty(t, k, d) { seen.push(k); return Reflect.defineProperty(t, k, d) } }); "
     "p.toString = 1; return [seen, p.toString]": [["toString"], 1],
+    "class P extends Promise {} P.all = () => 'own'; return [P.all(), P.all === Promise.all, typeof P.race]": [
+        *["own", False, "function"]
+    ],
+    "class A extends Array {} A.from = function (x) { return [this === A, x] }; return [A.from(1), Array.from('ab')]": [
+        *[[True, 1], ["a", "b"]]
+    ],
+    "const m = Object.create(Math); m.max = () => 'own'; m.PIE = 1; return [m.max(1), Math.max(1), m.min(2), m.PIE]": [
+        *["own", 1, 2, 1]
+    ],
+    "const j = Object.create(JSON); j.parse = (x) => x; j.stringify = 0; return [j.parse('1'), JSON.parse('2')]": [
+        "1",
+        2,
+    ],
+    "const r = Object.create(Reflect); r.get = () => 'own'; return [r.get(), Reflect.get({ a: 1 }, 'a')]": ["own", 1],
+    "function F() {} Object.setPrototypeOf(F, Map); F.groupBy = 1; return [F.groupBy, typeof Map.groupBy]": [
+        1,
+        "function",
+    ],
+    "class D extends Date { static now() { return 7 } } D.UTC = () => 8; return [D.now(), D.UTC(), typeof Date.UTC()]": [
+        *[7, 8, "number"]
+    ],
+    "const o = {}; return [Reflect.set(o, 'toString', 1), Object.keys(o), Reflect.set([], 'push', 2), "
+    "Reflect.set(Object.create(Math), 'max', 3), Reflect.set({}, 'a', 1), Reflect.set({ set a(x) {} }, 'a', 1)]": [
+        *[True, ["toString"], True, True, True, True]
+    ],
+    "const seen = []; const p = new Proxy({}, { set(...list) { seen.push(list.length); return Reflect.set(...list) } }); "
+    "p.toString = 1; return [seen, p.toString, Reflect.set.length, Reflect.set.name]": [[4], 1, 3, "set"],
     "return [[].constructor === Array, ({}).constructor === Object, (() => 1).constructor === Function, "
     "new Error().constructor === Error, Promise.resolve().constructor === Promise]": [True] * 5,
     "return [Object.keys([]), Object.keys({}), (() => { const k = []; for (const i in { a: 1 }) k.push(i); return k })()]": [
@@ -317,10 +345,15 @@ REFUSED = [
     "Object.freeze(new Error()).name = 1",
     "Object.preventExtensions({}).toString = 1",
     "Object.defineProperty({}, 'toString', { value: 1 }).toString = 2",
-    "Reflect.set({}, 'toString', 2, Object.defineProperty({}, 'toString', { get() {} }))",
     "Array.prototype.push = 1",
     "Object.getPrototypeOf([].values()).next = 1",
     "Object.prototype.toString.leak = 1",
+    "Promise.all = 1",
+    "Math.max = 1",
+    "JSON.parse = 1",
+    "Reflect.set = 1",
+    "class P extends Promise {} P[Symbol.species] = 1",
+    "Object.create(Math).PI = 3",
     "Object.defineProperty(Array.prototype.map, 'name', { value: 1 })",
     "Reflect.getOwnPropertyDescriptor(Array.prototype, 'push').set.call(Array.prototype, 1)",
     "Reflect.getOwnPropertyDescriptor(Array.prototype, 'push').set.leak = 1",
@@ -338,6 +371,70 @@ def test_what_must_not_take_an_assignment_throws():
     vm = worker.VM(stack_bytes=STACK)
     found = {source: run(f"try {{ {source}; return 'taken' }} catch (e) {{ return e.name }}", vm) for source in REFUSED}
     assert found == dict.fromkeys(REFUSED, "TypeError")
+
+
+@pytest.mark.requirement("VM-005")
+def test_reflect_set_says_false_where_an_assignment_would_throw():
+    vm = worker.VM(stack_bytes=STACK)
+    table = {
+        "Reflect.set(Object.prototype, 'toString', 1)": False,
+        "Reflect.set(Math, 'max', 1)": False,
+        "Reflect.set(Promise, 'all', 1)": False,
+        "Reflect.set(Object.freeze([]), 'push', 1)": False,
+        "Reflect.set({}, 'toString', 1, Map.prototype)": False,
+        "Reflect.set({}, 'toString', 1, Object.defineProperty({}, 'toString', { get() {} }))": False,
+        "Reflect.set({}, 'toString', 1, 'text')": False,
+        "Reflect.set(1, 'a', 1)": "TypeError",
+        "Reflect.set(new Proxy(Math, { get set() { Reflect.set({}, 'a', 1) } }), 'max', 1, Math)": False,
+        # What a script's own code throws while it runs stays what it is.
+        "Reflect.set({ set a(x) { throw new RangeError() } }, 'a', 1)": "RangeError",
+        "Reflect.set({ set a(x) { Math.max = 1 } }, 'a', 1)": "TypeError",
+        "Reflect.set({ set a(x) { try { this.b = 1; Math.max = 1 } catch {} } }, 'a', 1)": True,
+    }
+    found = {source: run(f"try {{ return {source} }} catch (e) {{ return e.name }}", vm) for source in table}
+    assert found == table
+
+
+@pytest.mark.requirement("VM-004")
+def test_sloppy_code_that_no_script_can_write_changes_no_built_in_either():
+    context = worker.VM(stack_bytes=STACK)._context
+    for target in ["Object.prototype.toString", "Math.max", "Promise.all", "RegExp.prototype.exec", "globalThis.Array"]:
+        code = f"(function () {{ const was = {target}; try {{ {target} = 1 }} catch {{}} return {target} === was }})()"
+        assert context.eval(code) is True, target
+
+
+SOURCES = """
+const functions = [
+  tools.echo, tools.unknown, tools.echo({}).then, console.log, setTimeout, structuredClone, context.budget, Function, Date,
+  Math.random, AbortController, TextEncoder, DOMException, atob, progress, Reflect.set, Function.prototype.toString,
+  Object.getOwnPropertyDescriptor(Array.prototype, 'push').get, Object.getOwnPropertyDescriptor(Array.prototype, 'push').set,
+  Object.getOwnPropertyDescriptor(Error.prototype, 'stack').get, Object.getOwnPropertyDescriptor(globalThis, 'tools').get,
+  tools.echo({}).constructor[Symbol.species],
+];
+let resolve; new Promise((r) => { resolve = r; });
+const shown = [...functions, resolve].map((f) => `${f}` + Function.prototype.toString.call(f) + String(f) + ('' + f));
+const own = function name(a, b) { return a + b; };
+return { shown, own: String(own), named: String(setTimeout), accessor: String(functions[17]),
+  proxy: String(new Proxy(setTimeout, {})), bound: String(setTimeout.bind(null)),
+  object: (() => { try { Function.prototype.toString.call({}) } catch (e) { return e.name } })(),
+  places: ['lineNumber', 'columnNumber', 'fileName'].map((key) => key in setTimeout) };
+"""
+
+
+@pytest.mark.requirement("VM-027")
+def test_the_source_of_the_prelude_cannot_be_read():
+    found = run(SOURCES)
+    native = "() {\n    [native code]\n}"
+    for text in found["shown"]:
+        assert text.count(native) == 4, text
+        assert len(text) < 400
+    assert found["own"] == "function name(a, b) { return a + b; }"
+    assert found["named"] == "function setTimeout" + native
+    assert found["accessor"] == "function get push" + native
+    assert found["proxy"].endswith(native)
+    assert found["bound"].endswith(native)
+    assert found["object"] == "TypeError"
+    assert found["places"] == [False] * 3
 
 
 @pytest.mark.requirement("VM-006")
@@ -446,166 +543,15 @@ def test_the_prelude_looks_up_no_method_on_what_a_script_can_reach():
 
 # ── each step is checked ─────────────────────────────────────────────────────────────────────────────────────────
 
-# What is taken away or changed -> what the verification says of it.
+# Each row: what is taken away or changed in the prelude, and what the verification says of it.
 SWITCHED_OFF = {
-    "freeze what was there": ("for (const object of objects) freeze(object);", "", "not frozen"),
-    "freeze what is new": ("for (const object of reachable()) freeze(object);", "", "not frozen"),
-    "freeze all but one": (
-        "for (const object of objects) freeze(object);\n  for (const object of reachable()) freeze(object);",
-        "for (const object of [...objects, ...reachable()]) if (object !== Math.max) freeze(object);",
-        "not frozen: globalThis.Math.max",
-    ),
-    "freeze what is behind an accessor": (
-        "for (const object of objects) freeze(object);",
-        "for (const object of objects) if (object !== functionToStringItself) freeze(object);",
-        "not frozen",
-    ),
-    "find unnamed intrinsics": (
-        "for (const root of unnamedIntrinsics()) queue[queue.length] = root;",
-        "",
-        "not frozen",
-    ),
-    "find prototypes": ("visit(getPrototypeOf(object));\n    const keys", "const keys", "not frozen"),
-    "find getters": ("visit(descriptor.get);", "", "not frozen"),
-    "find setters": ("visit(descriptor.set);", "", "not frozen"),
-    "find the kinds of functions": ("for (const [, prototype] of functionKinds) add(prototype);", "", "not frozen"),
-    "find the array iterator": ("[].values(), new NativeMap().entries()", "new NativeMap().entries()", "not frozen"),
-    "find the map iterator": ("new NativeMap().entries(), ", "", "not frozen"),
-    "find the set iterator": ("new NativeSet().values(), ''", "''", "not frozen"),
-    "find the string iterator": ("''[Symbol.iterator](), 'a'.matchAll(/a/g),\n", "'a'.matchAll(/a/g),\n", "not frozen"),
-    "find the regular expression's iterator": (
-        " 'a'.matchAll(/a/g),\n    [].values().map((x) => x), I",
-        " I",
-        "not frozen",
-    ),
-    "find the wrapped iterator": (", Iterator.from({ next() {} }),\n  ]) {", "]) {", "not frozen"),
-    "find what only the engine throws": ("add(InternalErrorPrototype);", "", "not frozen"),
-    "find the promises of calls": ("add(ToolPromise);", "", "not frozen"),
-    "enable assignments": ("  enableOverrides(objects);\n", "", "an ordinary assignment"),
-    "enable assignments to functions": (
-        " && object !== Function.prototype) continue;",
-        ") continue;",
-        "an ordinary assignment",
-    ),
-    "enable assignments by symbol": (
-        "const keys = ownKeys(object);\n    for (let k = 0; k < keys.length; k++) enable",
-        "const keys = objectNames(object);\n    for (let k = 0; k < keys.length; k++) enable",
-        "an ordinary assignment to Symbol(Symbol.iterator)",
-    ),
-    "Function": ("  ['Function', Function.prototype],\n", "", "Function"),
-    "AsyncFunction": ("  ['AsyncFunction', getPrototypeOf(async () => {})],\n", "", "AsyncFunction can be reached"),
-    "GeneratorFunction": (
-        "  ['GeneratorFunction', getPrototypeOf(function* () {})],\n",
-        "",
-        "GeneratorFunction can be reached",
-    ),
-    "AsyncGeneratorFunction": (
-        "  ['AsyncGeneratorFunction', getPrototypeOf(async function* () {})],\n",
-        "",
-        "AsyncGeneratorFunction can be reached",
-    ),
-    "a powerless constructor that has power": (
-        "throw new NativeTypeError(`${name}: code cannot be made from text here; write the function in the script`);",
-        "return () => 1;",
-        "a function constructor makes code",
-    ),
-    "the name Function": (
-        "if (prototype === Function.prototype) global('Function', constructor);",
-        "",
-        "Function can be reached",
-    ),
-    "the constructor of InternalError": (
-        "powerless('InternalError', InternalErrorPrototype);",
-        "",
-        "InternalError can be reached",
-    ),
-    "names nobody allowed": ("if (!setHas(KEPT, name)) delete globalThis[name];", "{}", "eval can be reached"),
-    "the global object is closed": (
-        "for (const object of objects) freeze(object);\n  for (const object of reachable()) freeze(object);",
-        "for (const object of [...objects, ...reachable()]) if (object !== globalThis) freeze(object);",
-        "not frozen: globalThis",
-    ),
-    "prepareStackTrace": (
-        "locked(NativeError, 'prepareStackTrace', undefined);",
-        "",
-        "prepareStackTrace can be reached",
-    ),
-    "stackTraceLimit": ("locked(NativeError, 'stackTraceLimit', STACK_LIMIT);", "", "stackTraceLimit can be reached"),
-    "the engine's own stack limit": ("NativeError.stackTraceLimit = STACK_LIMIT;", "", "a stack has"),
-    "stacks without this prelude": (
-        "return cleanStack(rawStack(this));",
-        "return rawStack(this);",
-        "a stack shows the prelude",
-    ),
-    "captureStackTrace": (
-        "hidden(object, 'stack', cleanStack(carrier.stack));",
-        "hidden(object, 'stack', carrier.stack);",
-        "a stack shows",
-    ),
-    "DOMException": ("global('DOMException', DOMExceptionHere);", "", "DOMException can be reached"),
-    "the constructor of a DOMException": (
-        "hidden(NativeDOMException.prototype, 'constructor', DOMExceptionHere);",
-        "",
-        "DOMException can be reached",
-    ),
-    "atob and btoa": ("  global(name, wrapped);\n", "", "atob can be reached"),
-    "stacks of atob and btoa": ("throw withCleanStack(error);", "throw error;", "a stack shows the prelude"),
-    "tools cannot be replaced": (
-        "    set: undefined,\n    enumerable: true,",
-        "    set(value) {},\n    enumerable: true,",
-        "can be set",
-    ),
-    "Date": ("global('Date', HostDate);", "", "Date can be reached"),
-    "the constructor of a Date": ("hidden(NativeDate.prototype, 'constructor', HostDate);", "", "Date can be reached"),
-    "Date.now": (
-        "hidden(HostDate, 'now', dateStatics.now);",
-        "hidden(HostDate, 'now', NativeDate.now);",
-        "now can be reached",
-    ),
-    "new Date()": ("list.length === 0 ? [state.now] : list", "list", "a Date shows"),
-    "Date()": (
-        "return dateToString(new NativeDate(state.now));",
-        "return dateToString(new NativeDate());",
-        "Date() shows",
-    ),
-    "Math.random": ("hidden(\n  Math,\n  'random',", "hidden(\n  {},\n  'random',", "random can be reached"),
-    "the seed": ("chance.c = seed[2] | 0;", "", "Math.random does not follow its seed"),
-    "text in setTimeout": (
-        "if (typeof callback !== 'function') {\n      throw new NativeTypeError('setTimeout needs",
-        "if (false) {\n      throw new NativeTypeError('setTimeout needs",
-        "setTimeout takes text",
-    ),
-    "text in queueMicrotask": (
-        "if (typeof callback !== 'function') throw new NativeTypeError('queueMicrotask needs",
-        "if (false) throw new NativeTypeError('queueMicrotask needs",
-        "queueMicrotask takes text",
-    ),
-    "queueMicrotask": ("global('queueMicrotask', timers.queueMicrotask);", "", "queueMicrotask can be reached"),
-    "locales of dates": (
-        "guardLocale(NativeDate.prototype, name, 0);",
-        "if (name !== 'toLocaleDateString') guardLocale(NativeDate.prototype, name, 0);",
-        "toLocaleDateString can be reached",
-    ),
-    "locales of numbers": (
-        "[Number.prototype, BigInt.prototype,",
-        "[BigInt.prototype,",
-        "toLocaleString can be reached",
-    ),
-    "locales of comparisons": (
-        "guardLocale(String.prototype, 'localeCompare', 1);",
-        "",
-        "localeCompare can be reached",
-    ),
-    "a locale that is ignored": ("if (list[i] !== undefined) {", "if (false) {", "ignores its locale"),
-    "the verification": (
-        "const problems = verify();",
-        "const problems = ['nothing was verified'];",
-        "nothing was verified",
-    ),
+    row["step"]: (row["old"], row["new"], row["says"])
+    for row in map(json.loads, (VECTORS / "switched_off.jsonl").read_text(encoding="utf-8").splitlines())
 }
-# What the changes above need besides.
+# What these changes need besides.
 HELPERS = """
-const functionToStringItself = Function.prototype.toString;
+const maximum = Math.max;
+const mapForEachItself = Map.prototype.forEach;
 const objectNames = Object.getOwnPropertyNames;
 """
 
@@ -637,15 +583,29 @@ def statements(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
         yield from statements(child)
 
 
+# Statements whose absence another test notices: they say something clearer than the engine would (test_vm_globals.py),
+# show scripts their own functions, or keep apart what threw within Reflect.set (above).
+SEEN_ELSEWHERE = (
+    "throw new NativeTypeError",
+    "if (new.target === undefined) throw",
+    "if (typeof this !== 'object' || this === null) throw",
+    "if (typeof this !== 'function' || !(functionLine(this)",
+    "underWay = before;",
+)
+
+
 @pytest.mark.requirement("VM-025")
 @pytest.mark.slow
-def test_no_statement_of_the_hardening_can_go_unnoticed(vectors, monkeypatch):
+@pytest.mark.parametrize("name", ["7-harden.js", "7-intrinsics.js"])
+def test_no_statement_of_the_hardening_can_go_unnoticed(name, vectors, monkeypatch):
     """Takes away each in turn: either the VM does not start, or the walk finds another realm than the pinned one."""
-    text = (JS / "7-harden.js").read_bytes()
+    text = (JS / name).read_bytes()
     pinned = (vectors / "intrinsics.txt").read_text(encoding="utf-8").splitlines()
     unnoticed = []
     count = 0
     for node in statements(_JAVASCRIPT.parse(text).root_node):
+        if (node.text or b"").startswith((b"setAdd(seen", b"if (setHas(seen")):
+            continue  # without it the search never ends
         without = (text[: node.start_byte] + b";" + text[node.end_byte :]).decode()
         count += 1
         try:
@@ -654,9 +614,8 @@ def test_no_statement_of_the_hardening_can_go_unnoticed(vectors, monkeypatch):
             continue
         if walk(vectors, vm) == {"lines": pinned, "open": []}:
             unnoticed.append((node.text or b"").decode().split("\n")[0])
-    assert count > 25
-    # These say something clearer than the engine would; tests of what they say are in test_vm_globals.py.
-    assert [line for line in unnoticed if "throw new NativeTypeError" not in line] == []
+    assert count > 15
+    assert [line for line in unnoticed if not line.startswith(SEEN_ELSEWHERE)] == []
 
 
 @pytest.mark.requirement("VM-025")

@@ -114,7 +114,7 @@ class HostilePool:
     async def acquire(self, trust_domain: str | None) -> Worker:
         return self._make()
 
-    async def release(self, worker: Worker, *, clean: bool) -> Death | None:
+    async def release(self, worker: Worker, *, clean: bool, violation: bool = False) -> Death | None:
         self.kept.append(clean)
         with anyio.CancelScope(shield=True):
             worker.kill()

@@ -102,8 +102,11 @@ class WorkerPool(Protocol):
         """A worker that no other execution uses."""
         ...
 
-    async def release(self, worker: Worker, *, clean: bool) -> Death | None:
-        """Give it back. After anything but a clean end it is killed; the death is returned once it is over."""
+    async def release(self, worker: Worker, *, clean: bool, violation: bool = False) -> Death | None:
+        """Give it back. After anything but a clean end it is killed; the death is returned once it is over.
+
+        ``violation`` says that it broke the protocol: no worker that may resemble it serves from then on.
+        """
         ...
 
     async def end_domain(self, trust_domain: str) -> None:

@@ -168,7 +168,9 @@ class Driver:
             self._spent += self._clock.elapsed
             self.result.wall_ms = round(self._spent * 1000, 3)
             self.result.approval_ms = round(self._clock.paused_for * 1000, 3)
-            self._death = await pool.release(worker, clean=self.result.clean and self._gone is None)
+            violation = self._gone is not None and self._gone.violation
+            clean = self.result.clean and self._gone is None
+            self._death = await pool.release(worker, clean=clean, violation=violation)
 
     @property
     def _nothing_happened(self) -> bool:

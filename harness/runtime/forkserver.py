@@ -115,7 +115,8 @@ class ForkServer:
         """pid -> status of those that ended."""
         self.started = 0
         self.tainted = False
-        """A worker crashed: since all share one memory layout, the next attempt must not meet it again."""
+        """A worker crashed or broke the protocol: since all share one memory layout, the next attempt must not meet it
+        again."""
 
     @property
     def waiting(self) -> int:
@@ -197,6 +198,10 @@ class ForkServer:
         return Death(
             self.exits.get(worker.pid), orphaned=not known and self.failure is not None, overrun=worker.overrun
         )
+
+    def distrust(self) -> None:
+        """Be told that one of its workers broke the protocol. It is to be replaced, as after a crash."""
+        self.tainted = True
 
     def forget(self, worker: ProcessWorker) -> None:
         """Nobody will ask how this worker ended."""

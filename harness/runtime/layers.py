@@ -13,7 +13,7 @@ __all__ = ["ACTIVE", "LAYERS", "Layer", "missing"]
 
 ACTIVE = "active"
 
-_LINUX = "run on Linux"
+_LINUX = "run on Linux, in a container runtime that allows prctl(2)"
 _RESOURCE = "run on Linux, and do not raise or forbid setrlimit for this process"
 
 
@@ -31,7 +31,10 @@ LAYERS = {
     "environment": Layer("no environment variable is in its memory", "run on Linux with /proc mounted"),
     "no_new_privileges": Layer("no program it might start could gain privileges", _LINUX),
     "not_dumpable": Layer("no other process of the same user can read its memory, and no core file shows it", _LINUX),
-    "capabilities": Layer("it has none of the rights that root has", _LINUX),
+    "capabilities": Layer(
+        "it has none of the rights that root has",
+        "use Linux, and a container runtime that allows capset(2); or run as a user who has no capabilities",
+    ),
     "ends_with_parent": Layer("the kernel ends it when the process that started it ends", _LINUX),
     "limit_address_space": Layer("the kernel bounds all of its memory, mapped or used", _RESOURCE),
     "limit_data": Layer("the kernel bounds the memory it can write to", _RESOURCE),

@@ -119,7 +119,13 @@ class Lockdown:
 
     def _drop_capabilities(self) -> None:
         header = struct.pack("Ii", _CAPABILITY_VERSION_3, 0)
-        self._check(self._libc.capset(header, bytes(24)))
+        try:
+            self._check(self._libc.capset(header, bytes(24)))
+        except OSError:
+            # Some container runtimes refuse it even to those who have nothing to give up.
+            held = ctypes.create_string_buffer(24)
+            if self._libc.capget(header, held) < 0 or held.raw != bytes(24):
+                raise
 
     def _restrict_files(self) -> None:
         """Landlock: a set of rules that names every right the kernel knows, and grants none."""

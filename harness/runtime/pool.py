@@ -103,7 +103,8 @@ class ProcessPool:
         if worker is None:
             return None
         worker.server.refresh()
-        if worker.server is self._server and worker.server.failure is None and worker.fit:
+        server = worker.server
+        if server is self._server and server.failure is None and not server.tainted and worker.fit:
             return worker
         await self._end(worker, clean=True)
         return None
@@ -144,11 +145,13 @@ class ProcessPool:
                 await self._end(self._idle.pop(domain), clean=True)
             await server.aclose()
 
-    async def release(self, worker: Worker, *, clean: bool) -> Death | None:
+    async def release(self, worker: Worker, *, clean: bool, violation: bool = False) -> Death | None:
         """See `harness.runtime.adapter.WorkerPool`."""
         assert isinstance(worker, ForkedWorker | SpawnedWorker)  # noqa: S101 - only workers of this pool come back
         if self._on_report is not None and worker.protections:
             self._on_report(worker.protections)
+        if violation:
+            worker.server.distrust()
         self._busy.discard(worker)
         domain = self._domains.pop(worker.pid, None)
         keep = clean and domain is not None and worker.runs < _RUNS_OF_A_WORKER and self._server is worker.server

@@ -124,7 +124,8 @@ class Runtime:
         except WorkerGoneError as error:
             failure = error
         finally:
-            death = await self._pool.release(worker, clean=verdict is not None)
+            violation = failure is not None and failure.violation
+            death = await self._pool.release(worker, clean=verdict is not None, violation=violation)
         if verdict is None:
             gone = failure or WorkerGoneError(f"it did not answer within {_CHECK_TIMEOUT:g} s")
             crash = endings.death(gone, death or Death(None), self._limits)

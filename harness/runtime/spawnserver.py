@@ -159,6 +159,9 @@ class SpawnServer:
         """How a worker that has ended did so."""
         return await worker.ended()
 
+    def distrust(self) -> None:
+        """Be told that one of its workers broke the protocol: the others have nothing in common with it."""
+
     def forget(self, worker: ProcessWorker) -> None:
         """Nobody will ask how this worker ended: nothing is kept of it."""
 

@@ -129,8 +129,8 @@ class ThreadPool:
         self._busy[worker] = trust_domain
         return worker
 
-    async def release(self, worker: Worker, *, clean: bool) -> Death | None:
-        """See `harness.runtime.adapter.WorkerPool`."""
+    async def release(self, worker: Worker, *, clean: bool, violation: bool = False) -> Death | None:  # noqa: ARG002 - see below
+        """See `harness.runtime.adapter.WorkerPool`. Threads share this process's memory, so that nothing can be replaced."""
         assert isinstance(worker, ThreadWorker)  # noqa: S101 - only workers of this pool come back
         domain = self._busy.pop(worker, None)
         if clean and domain is not None and self._open and domain not in self._idle:

@@ -20,6 +20,7 @@ import _quickjs
 
 from harness.runtime import wire
 from harness.runtime.gauge import StackGauge
+from harness.runtime.weight import MOST_FOR_TABLES, too_heavy
 
 __all__ = ["PRELUDE_LINE", "VM", "Channel", "Rehearsal", "serve"]
 
@@ -31,6 +32,10 @@ PRELUDE_LINE = 1_200_000
 _PROBE = '"use strict";throw 0;(class{async m(){\n', "\n}})"
 _BODY = '(async()=>{"use strict";\n', "\n})"
 
+_TOO_HEAVY = (
+    f"the classes of its regular expressions may take more than {MOST_FOR_TABLES // 1024**2} MiB, since those such as "
+    "\\p{RGI_Emoji} are large; write each class once and use it again, or build the expression with new RegExp"
+)
 _JOBS_PER_CHECK = 32
 # The kernel's timer is the second line: it comes a little after the engine's own limit, which ends more cleanly.
 _KERNEL_CPU_SLACK = 0.05
@@ -154,6 +159,10 @@ class VM:
         ``code`` is ``source`` with its last expression returned. That it is one rests on another grammar than the
         engine's, so ``source`` itself decides where the two disagree.
         """
+        # Nothing else bounds what the next lines take.
+        place = too_heavy(frame["source"])
+        if place is not None:
+            return None, False, {"message": _TOO_HEAVY, "line": place[0], "column": place[1]}
         problem = None
         for name in ("code", "source"):
             text = frame[name]

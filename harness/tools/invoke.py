@@ -228,16 +228,16 @@ class Invocation:
             raise error
         name = f"{self.tool.expression}"
         if isinstance(error, anyio.get_cancelled_exc_class()):
-            message, kind, retryable = f"{name} failed: it awaited something that was cancelled.", "Cancelled", False
+            message, kind, category = f"{name} failed: it awaited something that was cancelled.", "Cancelled", None
         else:
             info = extract_error_info(error)
             text = error.message if isinstance(error, HarnessError) else _text(error)
             shown = scrub_text(text, self._redactor).strip()
             message = f"{name} failed: {info.type}" + (f": {shown}" if shown else "")
-            kind, retryable = info.type, info.retryable
+            kind, category = info.type, info.category if info.retryable else None
         # The traceback is for the host alone.
         _LOG.warning("%s raised %s.", name, class_name(error), exc_info=error)
-        raise ToolExecutionError(message, retryable=retryable, details={"exception": kind}) from error
+        raise ToolExecutionError(message, category=category, details={"exception": kind}) from error
 
 
 def _text(error: BaseException) -> str:

@@ -23,6 +23,18 @@ const visit = (value, path) => {
   queue.push(value);
   return typeof value === 'function' ? `function ${value.length} ${JSON.stringify(value.name)}` : 'object';
 };
+// Whether what inherits from an object gets an ordinary property of its own by assignment.
+const heirTakes = (object, key) => {
+  const heir = Object.create(object);
+  try {
+    heir[key] = walked;
+  } catch {
+    return false;
+  }
+  const made = Object.getOwnPropertyDescriptor(heir, key);
+  return made !== undefined && made.value === walked && made.enumerable;
+};
+const walked = {};
 const own = new Set([tools, context]); // what this one execution was given
 const look = (object) => {
   const path = seen.get(object);
@@ -43,7 +55,7 @@ const look = (object) => {
       lines.push(`${at(name)} ${shown}${visit(value, at(name))}`);
       continue;
     }
-    const takes = get !== undefined && set !== undefined && String(get).endsWith('return value;\n    }');
+    const takes = get !== undefined && set !== undefined && heirTakes(object, key);
     if (takes) {
       for (const accessor of [get, set]) if (!Object.isFrozen(accessor) || 'prototype' in accessor) open.push(at(`accessor ${name}`));
       lines.push(`${at(name)} ${shown}assignable ${visit(Reflect.apply(get, object, []), at(name))}`);

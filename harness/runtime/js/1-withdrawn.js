@@ -31,9 +31,12 @@ for (const [object, key] of [
   [globalThis, 'Date'], [Date, 'now'], [Math, 'random'],
   // What shows the frames of this prelude, or hands out its functions.
   [Error, 'prepareStackTrace'], [Error, 'stackTraceLimit'], [Error, 'captureStackTrace'], [Error.prototype, 'stack'],
+  ...['toString', 'fileName', 'lineNumber', 'columnNumber'].map((key) => [Function.prototype, key]),
   [globalThis, 'DOMException'], [globalThis, 'atob'], [globalThis, 'btoa'],
   // What only the engine throws, and what takes a callback past this prelude.
   [globalThis, 'InternalError'], [globalThis, 'queueMicrotask'],
+  // What would throw where it is expected to say false.
+  [Reflect, 'set'],
   // What would ignore the locale it is given.
   ...['toLocaleString', 'toLocaleDateString', 'toLocaleTimeString'].map((key) => [Date.prototype, key]),
   ...['toLocaleUpperCase', 'toLocaleLowerCase', 'localeCompare'].map((key) => [String.prototype, key]),

@@ -125,6 +125,24 @@ for (const name of ['atob', 'btoa']) {
   global(name, wrapped);
 }
 
+// ── sources ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+// A function of this prelude prints as those of the engine do, and nothing tells where it stands.
+const functionLine = getterOf(Function.prototype, 'lineNumber'); // undefined of what was not compiled from text
+hidden(
+  Function.prototype,
+  'toString',
+  {
+    toString() {
+      if (typeof this !== 'function' || !(functionLine(this) >= FIRST_PRELUDE_LINE)) return functionToString(this);
+      const name = getOwnPropertyDescriptor(this, 'name');
+      const shown = name !== undefined && typeof name.value === 'string' ? name.value : '';
+      return arrayJoin(['function ', shown, '() {\n    [native code]\n}'], '');
+    },
+  }.toString,
+);
+for (const key of ['fileName', 'lineNumber', 'columnNumber']) delete Function.prototype[key];
+
 // ── per-execution globals ────────────────────────────────────────────────────────────────────────────────────────
 
 const current = { __proto__: null, tools: undefined, context: undefined };

@@ -16,8 +16,6 @@ const unnamedIntrinsics = () => {
   ]) {
     add(getPrototypeOf(iterator));
   }
-  // `callee` of strict arguments is an accessor that throws.
-  add(getOwnPropertyDescriptor((function () { return arguments; })(), 'callee').get);
   add(InternalErrorPrototype);
   add(ToolPromise);
   return found;
@@ -64,14 +62,12 @@ const enableOverride = (prototype, name) => {
     },
     set [name](replacement) {
       const taken = ((typeof this === 'object' && this !== null) || typeof this === 'function') && assign(this, name, replacement);
-      if (!taken) throw new NativeTypeError(`'${NativeString(name)}' is read-only`);
+      if (!taken) throw refusalFor(this, name);
     },
   };
+  const { get, set } = getOwnPropertyDescriptor(accessor, name);
   defineProperty(prototype, name, {
-    __proto__: null,
-    ...getOwnPropertyDescriptor(accessor, name),
-    enumerable: descriptor.enumerable,
-    configurable: false,
+    __proto__: null, get: freeze(get), set: freeze(set), enumerable: descriptor.enumerable, configurable: false,
   });
 };
 
@@ -82,13 +78,41 @@ const assign = (object, name, value) => {
   return own.writable === true && defineProperty(object, name, { __proto__: null, value });
 };
 
-// Everything that objects of a script's inherit from: prototypes, and the console, which people wrap. Not constructors
-// and namespaces, whose functions are read far more often than inherited.
+// An accessor can refuse only by throwing, but Reflect.set is expected to say false.
+let underWay = null; // the innermost Reflect.set: { receiver, refusal }
+const refusalFor = (object, name) => {
+  const error = new NativeTypeError(`'${NativeString(name)}' is read-only`);
+  if (underWay !== null && underWay.receiver === object) underWay.refusal = error;
+  return error;
+};
+const nativeSet = Reflect.set;
+hidden(
+  Reflect,
+  'set',
+  {
+    set(target, key, value, ...rest) {
+      const before = underWay;
+      const receiver = rest.length === 0 ? target : rest[0];
+      const here = { __proto__: null, receiver, refusal: null };
+      underWay = here;
+      try {
+        return apply(nativeSet, undefined, [target, key, value, receiver]);
+      } catch (error) {
+        if (error === here.refusal) return false;
+        throw error;
+      } finally {
+        underWay = before;
+      }
+    },
+  }.set,
+);
+
+// Everything that anything of a script's can inherit from: prototypes, constructors (`class P extends Promise {}`),
+// namespaces (`Object.create(Math)`), and the console, which people wrap. The global object is closed for good.
 const enableOverrides = (objects) => {
   for (let i = 0; i < objects.length; i++) {
     const object = objects[i];
-    if (typeof object === 'function' && object !== Function.prototype) continue;
-    if (object === globalThis || object === Math || object === JSON || object === Reflect) continue;
+    if (object === globalThis) continue;
     if (getPrototypeOf(object) === null && object !== ObjectPrototype) continue; // a table
     const keys = ownKeys(object);
     for (let k = 0; k < keys.length; k++) enableOverride(object, keys[k]);
@@ -96,9 +120,8 @@ const enableOverrides = (objects) => {
 };
 
 const harden = () => {
-  // From here on, what stands behind an accessor is reached by calling it only.
   const objects = reachable();
+  // From here on, what stands behind an accessor is reached by calling it only.
   enableOverrides(objects);
   for (const object of objects) freeze(object);
-  for (const object of reachable()) freeze(object);
 };

@@ -18,6 +18,7 @@ const verify = () => {
   const cannotBeSet = (object, key) => refuses(() => { object[key] = 1; }, NativeTypeError, '');
 
   verifyGraph(expect);
+  verifyGifts(expect);
   verifyNames(expect, cannotBeSet);
   verifyEvaluators(expect, refuses);
   verifyStacks(expect, cannotBeSet);
@@ -65,6 +66,7 @@ const verifyGraph = (expect) => {
     const path = mapGet(seen, object);
     expect(isFrozen(object), `not frozen: ${path}`);
     expect(!mapHas(withdrawn, object), `${mapGet(withdrawn, object)} can be reached: ${path}`);
+    if (typeof object === 'function' && !printsAsNative(object)) expect(false, `its source can be read: ${path}`);
     visit(getPrototypeOf(object), `the prototype of ${path}`);
     const keys = ownKeys(object);
     for (let k = 0; k < keys.length; k++) {
@@ -73,6 +75,9 @@ const verifyGraph = (expect) => {
       visit(value, place);
       visit(get, `the getter of ${place}`);
       visit(set, `the setter of ${place}`);
+      if (object !== globalThis && !heirTakes(object, keys[k])) {
+        expect(false, `an ordinary assignment to an heir of ${place} fails`);
+      }
       if (get === undefined) continue;
       try {
         visit(apply(get, object, []), `what the getter of ${place} returns`);
@@ -81,6 +86,50 @@ const verifyGraph = (expect) => {
       }
     }
   }
+};
+
+const printsAsNative = (object) => stringIncludes(apply(Function.prototype.toString, object, []), '() {\n    [native code]\n}');
+
+// Whether what inherits from an object can have a property of its own instead of an inherited one, by assignment.
+const heirTakes = (object, key) => {
+  const { get, set, value } = getOwnPropertyDescriptor(object, key);
+  if ((get !== undefined && set === undefined) || isReadOnly(object, key, value)) return true;
+  const heir = create(object);
+  try {
+    heir[key] = verify;
+    return key === '__proto__' ? getPrototypeOf(heir) === verify : getOwnPropertyDescriptor(heir, key)?.value === verify;
+  } catch {
+    return false;
+  }
+};
+
+// What the language itself makes read-only, besides constants, which have names in capitals; and what 7-harden.js locks.
+const READ_ONLY = new NativeSet([
+  Symbol.toStringTag, Symbol.toPrimitive, Symbol.unscopables, Symbol.hasInstance, 'prototype',
+]);
+const READ_ONLY_OF_FUNCTIONS = new NativeSet([
+  'name', 'length', 'caller', 'arguments', 'prepareStackTrace', 'stackTraceLimit',
+]);
+const TAGS_OF_GENERATORS = new NativeSet([
+  'AsyncFunction', 'GeneratorFunction', 'AsyncGeneratorFunction', 'Generator', 'AsyncGenerator',
+]);
+const isReadOnly = (object, key, value) => {
+  if (getPrototypeOf(object) === null && object !== ObjectPrototype) return true; // a table
+  if (setHas(READ_ONLY, key) || typeof value === 'symbol') return true;
+  if (typeof object === 'function' && setHas(READ_ONLY_OF_FUNCTIONS, key)) return true;
+  if (key === 'constructor') return setHas(TAGS_OF_GENERATORS, getOwnPropertyDescriptor(object, Symbol.toStringTag)?.value);
+  return typeof value === 'number' && (key === 'length' || stringCharCodeAt(key, 0) <= 90);
+};
+
+// What each execution is given: the tree of its tools, and the data that the host sends.
+const verifyGifts = (expect) => {
+  const tree = makeTools(['a.b']);
+  for (const [object, path] of [[tree, 'tools'], [tree.a, 'tools.a'], [tree.a.b, 'tools.a.b']]) {
+    expect(isFrozen(object), `not frozen: ${path}`);
+  }
+  expect(printsAsNative(tree.a.b) && printsAsNative(tree.unknown), 'the source of a tool can be read');
+  const data = deepFreeze({ a: [{}] });
+  for (const object of [data, data.a, data.a[0]]) expect(isFrozen(object), 'what the host sends is not frozen all the way down');
 };
 
 const verifyNames = (expect, cannotBeSet) => {
@@ -168,6 +217,13 @@ const verifyAssignments = (expect, cannotBeSet) => {
     expect(cannotBeSet(object, 'unexpected'), 'a built-in takes a new property');
     expect(cannotBeSet(object, ownKeys(object)[0]), 'a property of a built-in can be set');
   }
+  let said = 'nothing, but throws';
+  try {
+    said = Reflect.set(ObjectPrototype, 'toString', 1);
+  } catch {
+    // That is what it said then.
+  }
+  expect(said === false, `of a built-in Reflect.set says ${said}`);
   for (const [object, ...keys] of [
     [{}, 'toString', 'constructor', 'hasOwnProperty'], [() => {}, 'toString', 'call'], [[], 'push', 'constructor', Symbol.iterator],
     [new NativeError(), 'message', 'name', 'toString', 'stack'], [new NativeMap(), 'get'], [NativePromise.resolve(), 'then'],
