@@ -200,7 +200,7 @@ class Harness:
         # In a fork of the process that opened it, the thread is not there, and nothing in it is this process's to end.
         if portal is not None and self._pid == os.getpid():
             try:
-                portal.call(self.aclose)
+                (run_alone if portal.over else portal.call)(self.aclose)
             finally:
                 portal.close()
 
