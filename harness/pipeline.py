@@ -259,7 +259,7 @@ class Harness:
         # In a fork of the process that opened it, the thread is not there, and nothing in it is this process's to end.
         if portal is not None and self._pid == os.getpid():
             try:
-                portal.call(self._close, tell)
+                (run_alone if portal.over else portal.call)(partial(self._close, tell))
             finally:
                 portal.close()
 

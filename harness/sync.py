@@ -34,26 +34,45 @@ class Portal:
     def __init__(self) -> None:
         self._ready = threading.Event()
         self._portal: BlockingPortal | None = None
-        self._thread = threading.Thread(target=anyio.run, args=(self._serve,), name="harness portal", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="harness portal", daemon=True)
         self._thread.start()
         self._ready.wait()
+
+    def _run(self) -> None:
+        try:
+            anyio.run(self._serve)
+        except* KeyboardInterrupt:
+            pass  # whoever called what raised it was given it, too
 
     async def _serve(self) -> None:
         async with BlockingPortal() as self._portal:
             self._ready.set()
             await self._portal.sleep_until_stopped()
 
+    @property
+    def over(self) -> bool:
+        """Whether the thread has ended before its time."""
+        return not self._thread.is_alive()
+
     def call(self, function: Callable[..., Coroutine[Any, Any, Result]], *args: Any) -> Result:
         """Call a coroutine function there and wait for its result."""
         assert self._portal is not None  # noqa: S101 - there once the thread is ready
-        result: Result = self._portal.call(partial(function, *args))
+        future = self._portal.start_task_soon(partial(function, *args))
+        try:
+            result: Result = future.result()
+        except KeyboardInterrupt as error:
+            # Ctrl-C strikes here; one that something raised there takes the event loop with it.
+            if future.done() and not future.cancelled() and future.exception() is error:
+                self._thread.join()
+            raise
         return result
 
     def close(self) -> None:
         """End the thread."""
         assert self._portal is not None  # noqa: S101 - there once the thread is ready
-        self._portal.call(self._portal.stop)
-        self._thread.join()
+        if not self.over:
+            self._portal.call(self._portal.stop)
+            self._thread.join()
 
 
 def run_alone(function: Callable[..., Coroutine[Any, Any, Result]], *args: Any) -> Result:

@@ -523,7 +523,19 @@ def test_what_is_no_fence(before):
 
 
 INDENTS = ["    ", "\t", "a\n\n    ", "  \t", "a\n\n      b\n    ", "# a\n    ", "***\n    ", "a\n===\n    "]
-MORE_INDENTS = ["```\n```\n    ", "- a\n\n    ", "-     ", ">     ", "1.      ", "    - ", "a\r\n\r\n    ", "\n\n\t"]
+MORE_INDENTS = [
+    "    ```a```",
+    ">     ``` a ``` ",
+    "1. ***\n\t",
+    "```\n```\n    ",
+    "- a\n\n    ",
+    "-     ",
+    ">     ",
+    "1.      ",
+    "    - ",
+    "a\r\n\r\n    ",
+    "\n\n\t",
+]
 
 
 @pytest.mark.requirement("DET-031")
@@ -586,6 +598,51 @@ def test_inline_code_over_lines():
     assert scripts(f"a `b\n\n{TAGGED} c` d") == ["1"]
     assert scripts(f"a `b\nc` d\n{TAGGED} ") == ["1"]
     assert scripts(f"a `b\n{TAGGED} {'c' * 300}", limits=SMALL) == []  # it cannot be seen whether they close
+
+
+@pytest.mark.requirement("DET-033")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("``a`\n", "`"),
+        ("`` a `\nb ", "\\`"),
+        ("```a``\n", "``"),
+        ("a `\r\n", "\r\n`"),
+        ("a `\r", "\r`"),
+        ("a `\n", "\n    >\n`"),
+    ],
+)
+def test_backticks_that_nothing_closes_do_not_open_those_behind_them(before, after):
+    assert scripts(f"{before}{TAGGED}{after}") == []
+    assert reasons(f"{before}{TAGGED}{after}") == ["inline_code"]
+
+
+@pytest.mark.requirement("DET-033")
+@pytest.mark.parametrize(
+    "line", ["#b", "####### b", "    # b", "**", "* ", "=*=", "    ***", "5.     b", "    ~~~\n    ~~~", "    >", "\tb"]
+)
+def test_a_line_that_only_looks_like_one_that_ends_a_paragraph(line):
+    assert scripts(f"a `\n{line}\n{TAGGED} `") == []
+
+
+@pytest.mark.requirement("DET-033")
+@pytest.mark.parametrize("line", ["===", "- b", "> b", "<!-- b -->"])
+def test_a_line_that_may_end_a_paragraph(line):
+    assert scripts(f"a `\n{line} \n`\n{TAGGED}`") == []
+    assert scripts(f"a `b`\n{line} \n{TAGGED}`") == ["1"]
+
+
+@pytest.mark.requirement("DET-033")
+@pytest.mark.parametrize("line", ["# b", "***", "- - -", "> # b", "   ", "> ", "```\n```", "~~~\n`\n~~~"])
+def test_a_line_that_ends_a_paragraph(line):
+    assert scripts(f"a `\n{line}\n{TAGGED} `") == ["1"]
+
+
+@pytest.mark.requirement("DET-033")
+def test_many_backticks_that_nothing_closes_hide_what_follows():
+    many = " a ".join("`" * length for length in range(40, 1, -1))
+    assert scripts(f"{many}\nb {TAGGED} `") == []
+    assert scripts(f"{many}\n\nb {TAGGED} `") == ["1"]
 
 
 @pytest.mark.requirement("DET-034")

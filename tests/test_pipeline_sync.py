@@ -171,3 +171,44 @@ def test_a_sync_tool_can_use_a_harness_itself():
 
     outcome = Harness(tools=[nested]).run_sync("<tool-calls>await tools.nested()</tool-calls>")
     assert outcome.executions[0].value == 5, outcome.executions[0].error
+
+
+@tool
+async def interrupt() -> None:
+    """Does what Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+INTERRUPTED = [
+    "await tools.interrupt()",
+    "await Promise.all([tools.add({a: 1, b: 1}), tools.interrupt()])",
+]
+
+
+@pytest.mark.requirement("PIPE-022")
+@pytest.mark.parametrize(
+    ("backend", "script"),
+    # Out of a task that is not the first one, asyncio lets an interrupt stop the event loop itself.
+    [("asyncio", INTERRUPTED[0]), ("trio", INTERRUPTED[0]), ("trio", INTERRUPTED[1])],
+)
+def test_an_interrupt_comes_out_as_it_is(backend, script):
+    harness = Harness(tools=[add, interrupt])
+
+    async def run() -> None:
+        async with harness:
+            await harness.run(f"<tool-calls>{script}</tool-calls>")
+
+    with pytest.raises(KeyboardInterrupt):
+        anyio.run(run, backend=backend)
+    assert not harness.get_status().open
+
+
+@pytest.mark.requirement("PIPE-022")
+def test_a_with_block_is_closed_behind_an_interrupt():
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), Harness(tools=[interrupt]) as harness:
+        harness.run_sync(f"<tool-calls>{INTERRUPTED[0]}</tool-calls>")
+    assert threading.active_count() == before
+    assert not harness.get_status().open
+    with harness:
+        assert harness.run_sync("<tool-calls>1</tool-calls>").executions[0].value == 1

@@ -19,6 +19,7 @@ import pytest
 from harness import ExecutionStatus, Harness, HarnessInternalError, Outcome, UsageError, tool
 from harness.limits import Limits
 from harness.runtime.boot import worker_config
+from harness.runtime.clock import ExecutionClock
 from harness.runtime.forkserver import ForkedWorker, ForkServer
 from harness.runtime.pool import ProcessPool
 
@@ -371,6 +372,47 @@ async def test_a_fork_server_that_dies_takes_its_workers_with_it_and_is_replaced
         outcome = await harness.run(block("await tools.kill_the_fork_server()"))
         crashed(outcome, how="ended")
         await works(harness)
+
+
+@pytest.mark.anyio
+@pytest.mark.slow
+@pytest.mark.requirement("RUN-031")
+async def test_a_worker_that_is_replaced_does_not_begin_the_clock_anew(monkeypatch):
+    given: list[float] = []
+    took: list[float] = []
+    outcomes: list[Outcome] = []
+
+    class NotedClock(ExecutionClock):
+        def __init__(self, wall_time: float, scope: anyio.CancelScope) -> None:
+            given.append(wall_time)
+            super().__init__(wall_time, scope)
+
+        def stop(self) -> None:
+            super().stop()
+            took.append(self.elapsed)
+
+    monkeypatch.setattr("harness.runtime.driver.ExecutionClock", NotedClock)
+
+    async def run() -> None:
+        outcomes.append(await harness.run(block("for (;;);")))
+
+    async with Harness() as harness, anyio.create_task_group() as group:
+        group.start_soon(run)
+        lost = await busy(harness)
+        with watching(lost):
+            end(zygote_pid(harness))
+        while lost in [worker.pid for worker in pool_of(harness)._busy]:
+            await anyio.lowlevel.checkpoint()
+        await busy(harness)
+        harness.cancel()
+    [execution] = outcomes[0].executions
+    assert execution.status is ExecutionStatus.CANCELLED
+    first, _ = took
+    whole, rest = given
+    assert whole == harness.limits.wall_time
+    assert whole - rest >= first > 0
+    assert execution.metrics is not None
+    assert execution.metrics.wall_ms + 0.001 >= sum(took) * 1000
 
 
 @pytest.mark.anyio

@@ -7,7 +7,7 @@ import re
 __all__ = ["BlankLine", "Runs"]
 
 _RUN = re.compile(r"`+")
-_BLANK_LINE = re.compile(r"(?:\r\n|\r|\n)[ \t>]*[\r\n]")
+_BLANK_LINE = re.compile(r"(?>\r\n|\r|\n)(?:[ \t]*| {0,3}>[ \t>]*)[\r\n]")
 _MAY_BE_BLANK = " \t>\r\n"
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 
 from harness.detection.ahead import BlankLine, Runs
+from harness.detection.openers import Openers
 
 __all__ = ["Hidden", "Lines"]
 
@@ -19,11 +20,18 @@ _PREFIX = re.compile(r"\ufeff?[ \t]*(?:(?:>|(?:[-+*]|[0-9]{1,9}[.)])(?=[ \t]))[ 
 _FENCE = re.compile(r"`{3,}|~{3,}")
 _CLOSING_FENCE = re.compile(r"(?P<prefix>[ \t]*(?:>[ \t]*)*)(?P<run>`+|~+|)[ \t]*")
 # What may still turn into a marker, a fence or a rule when more text comes.
-_OPEN_END = re.compile(r"(?:[0-9]{1,9}[.)]?|`+|~+|\+|[-=*_][-=*_ \t]*|)")
+_OPEN_END = re.compile(r"(?:[0-9]{1,9}[.)]?|#{1,6}|`+|~+|\+|[-=*_][-=*_ \t]*|)")
 _RULE = re.compile(r"[ \t>]*[-=*_][-=*_ \t]*(?=[\r\n])")
+# What ends a paragraph whatever stands before it; much of what looks like it goes on with the paragraph.
+_SURE_BREAK = re.compile(
+    r"\ufeff?[ \t>]*(?:#{1,6}[ \t\r\n]|(?:(?:\*[ \t]*){3,}|(?:_[ \t]*){3,}|(?:-[ \t]*){3,})?[\r\n])"
+)
+_MARKER = re.compile(r"[^ \t\ufeff]")
+_MARKER_OF_A_LIST = re.compile(r"[^ \t>\ufeff]")
 # Whole lines that begin with a letter, perhaps as an item of a list, and hold nothing of interest, and blank ones.
 _PLAIN_LINES = re.compile(r"(?:(?: {0,3}(?:[-+*]|[0-9]{1,2}[.)]) )?[^\W\d_][^\r\n`<]*+\r?\n|\r?\n)++")
 _PLAIN_CODE_LINES = re.compile(r"(?:[^ \t>`~\r\n<][^\r\n<]*+\r?\n|\r?\n)++")
+_ITEM = re.compile(r"^ {0,3}(?:[-+*]|[0-9])", re.MULTILINE)
 _BLANK = re.compile(r"(?:\A|\n)\r?\n")
 _BLANK_AT_END = re.compile(r"(?:\A|\n)\r?\n\Z")
 _DEEP = 4
@@ -73,9 +81,13 @@ class Lines:
         self._held = held_text
         self._fence: _Fence | None = None
         self._after_break = True
-        """The line before is no paragraph that an indented line could continue."""
-        self._paragraph = _CLOSED
-        """What is open in this paragraph, lines before this one included."""
+        """The line before may be no paragraph that an indented line could continue."""
+        self._between = True
+        """The line before is certainly no paragraph that this one could continue."""
+        self._paragraph = Openers()
+        """What may be open in this paragraph, lines before this one included."""
+        self._in_markup = False
+        """A line of it began with a tag, so that it may be no paragraph, and end with any line."""
         self._blank_line = BlankLine()
         self._paragraph_runs = Runs()
         self._reset_line()
@@ -89,7 +101,7 @@ class Lines:
     def in_code(self) -> bool:
         """As far as is known without looking ahead, this is code."""
         self._finish_run()
-        return self.fenced or self._indented or self._line != _CLOSED or self._tilde_line()
+        return self.fenced or self._indented or self._deep or self._line != _CLOSED or self._tilde_line()
 
     def skip_plain(self, text: str, at: int) -> int:
         """Pass whole lines that cannot matter, from the start of a line, and return where they end.
@@ -102,8 +114,10 @@ class Lines:
         if self._fence is None:
             lines = found[0]
             if _BLANK.search(lines):
-                self._paragraph = _CLOSED
-            self._after_break = _BLANK_AT_END.search(lines) is not None
+                self._paragraph.clear()
+            elif self._paragraph and (self._in_markup or _ITEM.search(lines)):
+                self._paragraph.restart()
+            self._after_break = self._between = _BLANK_AT_END.search(lines) is not None
         return found.end()
 
     def begin(self, text: str, at: int, *, final: bool) -> bool:
@@ -136,13 +150,18 @@ class Lines:
         opened = self._candidate
         if opened is not None and opened.character == "`" and self._runs != 1:
             opened = None  # a backtick fence has no other backtick on its line
+        fenced = self._fence is not None or opened is not None
+        self._between = self._ends or (fenced and (self._between or self._interrupts))
+        self._after_break = self._closes or self._break or self._indented or (self._deep and opened is None)
         if self._closes:
             self._fence = None
         elif self._fence is None:
             self._fence = opened
-        self._after_break = self._closes or self._break or self._indented
-        if self._after_break or self._fence is not None:
-            self._paragraph = _CLOSED
+        if self._between:
+            self._paragraph.clear()
+            self._in_markup = False
+        elif self._doubtful:
+            self._paragraph.restart()
         self._reset_line()
         self.at_start = True
 
@@ -155,13 +174,13 @@ class Lines:
             return Hidden.FENCE
         if self._indented:
             return Hidden.INDENTED
-        if self._line == self._paragraph == _CLOSED:
-            return Hidden.NO
         stop = min(len(text), at + self._held)
         more = not final and stop < at + self._held
         if self._line != _CLOSED:
             return self._on_line(text, at, base, stop, more)
-        return self._in_paragraph(text, at, base, stop, more)
+        if self._deep:
+            return Hidden.INDENTED
+        return self._in_paragraph(text, at, base, stop, more) if self._paragraph else Hidden.NO
 
     # ── one line ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -169,7 +188,15 @@ class Lines:
         self._candidate: _Fence | None = None
         self._closes = False
         self._break = False
+        self._ends = False
+        """It certainly ends the paragraph before it."""
+        self._interrupts = False
+        """If it opens a fence, that certainly ends the paragraph before it."""
+        self._doubtful = False
+        """It may end the paragraph before it, or be none itself."""
         self._indented = False
+        self._deep = False
+        """It is indented code, unless it opens a fence."""
         self._line = _CLOSED
         """What is open on this line."""
         self._line_runs = Runs()
@@ -188,7 +215,12 @@ class Lines:
         if self._fence is None:
             self._runs += 1
             self._line = _pair(self._line, count, escaped=escaped)
-            self._paragraph = _pair(self._paragraph, count, escaped=escaped)
+            if self._candidate is not None and self._candidate.character == "`":
+                if self._runs == 1:
+                    return  # it opens a fence, unless there is another on its line
+                if self._runs == 2:
+                    self._paragraph.take(self._candidate.length, escaped=False)
+            self._paragraph.take(count, escaped=escaped)
 
     def _inside(self, fence: _Fence, text: str, at: int, stop: int, more: bool) -> bool:
         found = _CLOSING_FENCE.match(text, at, stop)
@@ -213,16 +245,25 @@ class Lines:
         if more and _OPEN_END.fullmatch(text, end, stop):
             return False
         first = text[end] if end < stop else ""
-        if first in ("\r", "\n"):
-            self._break = True
-            return True
         column, deep, deep_in_container = _columns(prefix[0])
-        if fence := _FENCE.match(text, end, stop):
+        shallow = not deep and not deep_in_container
+        blank = first in ("\r", "\n")
+        marked = _MARKER.search(prefix[0]) is not None
+        if blank:
+            self._break = True
+        elif fence := _FENCE.match(text, end, stop):
             self._candidate = _Fence(first, len(fence[0]), column, prefix[0].count(">"))
+            self._interrupts = shallow and _MARKER_OF_A_LIST.search(prefix[0]) is None
+            self._deep = deep_in_container or (deep and self._after_break)
         elif deep_in_container or (deep and self._after_break):
             self._indented = True
-        elif first == "#" or _RULE.match(text, at, stop):
-            self._break = True
+        else:
+            self._break = first == "#" or any(_RULE.match(text, place, stop) for place in (at, end))
+        self._ends = (shallow or (blank and not marked)) and _SURE_BREAK.match(text, at, stop) is not None
+        self._in_markup = self._in_markup or first == "<"
+        self._doubtful = marked or not shallow or self._break or self._candidate is not None or self._in_markup
+        if self._doubtful:
+            self._paragraph.restart()
         return True
 
     # ── backticks ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -247,7 +288,7 @@ class Lines:
             return Hidden.OPEN_SPAN  # it may close further on
         end = blank_line if blank_line >= 0 else stop
         runs = self._paragraph_runs
-        closed = any(runs.has(length, text, base, at, end, cut=False) for length in set(self._paragraph) if length)
+        closed = self._paragraph.closed(lambda length: runs.has(length, text, base, at, end, cut=False))
         return Hidden.OPEN_SPAN if closed else Hidden.NO
 
 

@@ -115,9 +115,19 @@ class Driver:
     async def run(self, pool: WorkerPool) -> Result:
         """Run the job to its end on a worker of ``pool``.
 
-        Whatever becomes of the script is in the result; only the caller's own cancellation is raised, and what kept a
-        worker from starting.
+        Whatever becomes of the script is in the result; only the caller's own cancellation is raised, Ctrl-C, and what
+        kept a worker from starting.
         """
+        try:
+            return await self._run(pool)
+        except BaseExceptionGroup as failures:
+            # Ctrl-C is expected as it is, wherever it struck.
+            interrupts, others = failures.split(KeyboardInterrupt)
+            if interrupts is None:
+                raise
+            raise _first_of(interrupts) from others
+
+    async def _run(self, pool: WorkerPool) -> Result:
         unavailable: HarnessError | None = None
         async with anyio.create_task_group() as group:
             try:
@@ -404,6 +414,11 @@ class Driver:
             while self._running:
                 self._idle = anyio.Event()
                 await self._idle.wait()
+
+
+def _first_of(group: BaseExceptionGroup[KeyboardInterrupt]) -> KeyboardInterrupt:
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 def _refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
