@@ -125,16 +125,16 @@ FAMILIES: dict[str, tuple[list[Canonical], list[Canonical]]] = {
     ),
     "tool": (
         [
-            tool(name="lookup", tags=["a", "b"])(lookup),
-            tool(name="lookup", tags=["b", "a"], retry=Retry(attempts=3))(also_lookup),
+            tool(name="lookup", tags=["a", "b"], idempotent=True)(lookup),
+            tool(name="lookup", tags=["b", "a"], idempotent=True, retry=Retry(attempts=3))(also_lookup),
         ],
         [
             tool(name="lookup")(lookup),
-            tool(name="look", tags=["a", "b"])(lookup),
-            tool(name="lookup", tags=["a", "b"], approval=True)(lookup),
-            tool(name="lookup", tags=["a", "b"], version="2")(lookup),
-            tool(name="lookup", tags=["a", "b"], timeout=3)(lookup),
-            tool(name="lookup", tags=["a", "b"], cost=5)(lookup),
+            tool(name="look", tags=["a", "b"], idempotent=True)(lookup),
+            tool(name="lookup", tags=["a", "b"], idempotent=True, approval=True)(lookup),
+            tool(name="lookup", tags=["a", "b"], idempotent=True, version="2")(lookup),
+            tool(name="lookup", tags=["a", "b"], idempotent=True, timeout=3)(lookup),
+            tool(name="lookup", tags=["a", "b"], idempotent=True, cost=5)(lookup),
         ],
     ),
 }
