@@ -172,8 +172,7 @@ class Durable:
             if record.finished is not None:
                 return Outcome.model_validate(record.finished.outcome)
             if record.suspended is not None:
-                token = await another_token(self._journal, record)
-                return Outcome.model_validate({**record.suspended.outcome, "resume_token": token})
+                return await self._suspended(record)
             flight = self._flights.get(run_id)
             if flight is not None:
                 await flight.done.wait()
@@ -182,6 +181,16 @@ class Durable:
             else:
                 await anyio.sleep(wait)
                 wait = min(wait * 2, _LAST_LOOK_S)
+
+    async def _suspended(self, record: RunRecord) -> Outcome:
+        """The outcome of a run that is suspended, with a token of its own. Raises `ResumeConflictError` if it goes on."""
+        suspended = record.suspended
+        assert suspended is not None  # noqa: S101 - asked by the callers
+        try:
+            token = await another_token(self._journal, record)
+        except JournalConflictError:
+            raise _taken(await self._read(record.run_id)) from None
+        return Outcome.model_validate({**suspended.outcome, "resume_token": token})
 
     # ── going on ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -213,6 +222,9 @@ class Durable:
     async def recover(self, run_id: str, decisions: Mapping[str, Decision], *, force: bool) -> Outcome:
         """See `Harness.recover`."""
         record = await self._read(run_id)
+        if record.suspended is not None and not decisions and owner_is_gone(record.owner) is True:
+            # It may have ended before it handed out the token.
+            return await self._suspended(record)
         if record.finished is not None or record.suspended is not None:
             raise _taken(record)
         if run_id in self._flights or not (force or self._is_gone(record)):
