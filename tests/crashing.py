@@ -10,6 +10,7 @@ says what was promised and did not hold.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -28,11 +29,11 @@ from typing import Any, Literal
 import anyio
 
 from harness import Decision, Harness, Outcome, ToolExecutionError, tool
-from harness.errors import JournalConflictError, ResumeConflictError
+from harness.errors import ResumeConflictError
 from harness.journal.events import Event
 from harness.journal.journal import Journal
 from harness.journal.sqlite import SqliteStore
-from harness.model import ApprovalRequest, CallStatus
+from harness.model import ApprovalRequest, CallRecord, CallStatus
 from harness.tools.context import CallContext
 from harness.tools.deferred import Deferred
 
@@ -169,10 +170,18 @@ def tools(case: Case) -> list[Any]:
 # ── a life ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def _number(call: CallRecord | ApprovalRequest) -> int:
+    """Which of the effects it is about."""
+    arguments = call.args if isinstance(call, CallRecord) else call.arguments
+    assert isinstance(arguments, dict)
+    n = arguments["n"]
+    assert isinstance(n, int)
+    return n
+
+
 def decision(case: Case, request: ApprovalRequest) -> Decision:
     """What a person says, who looks into the ledger first if something is in doubt."""
-    n = request.arguments["n"]
-    assert isinstance(n, int)
+    n = _number(request)
     if request.kind == "approval":
         return Decision.approve()
     if request.kind == "deferred":
@@ -214,10 +223,8 @@ async def live(case: Case, kill: Kill | None) -> None:
                 made = decision(case, request)
                 if request.kind == "deferred" and not case.keyed:
                     # As a webhook would, before anybody resumes.
-                    try:
+                    with contextlib.suppress(ResumeConflictError):  # an earlier life did
                         await harness.settle(request.id, made.value)
-                    except ResumeConflictError:
-                        pass  # an earlier life did
                 # One after another where there are several, so that there is something to suspend over again.
                 elif number == 0 or request.kind != "approval":
                     decisions[request.id] = made
@@ -233,7 +240,7 @@ async def live(case: Case, kill: Kill | None) -> None:
             statuses=[execution.status for execution in outcome.executions],
             open=[stream.stream for stream in streams if stream.status in ("running", "suspended")],
             calls=[
-                {"tool": call.tool, "n": call.args["n"], "status": call.status}
+                {"tool": call.tool, "n": _number(call), "status": call.status}
                 for execution in outcome.executions
                 for call in execution.calls
             ],
@@ -286,7 +293,9 @@ def problems(case: Case, lives: Sequence[int]) -> Iterator[str]:
         yield "the end does not replay to the same bytes"
     if len({json.dumps([line["finished"], line["values"]]) for line in ends}) != 1:
         yield "the run has several ends"
-    yield from _untruths(case, ends[-1], {n for _, n in times}, {line["in_doubt"] for line in report if "in_doubt" in line})
+    yield from _untruths(
+        case, ends[-1], {n for _, n in times}, {line["in_doubt"] for line in report if "in_doubt" in line}
+    )
 
 
 def _untruths(case: Case, end: dict[str, Any], happened: set[int], doubted: set[int]) -> Iterator[str]:
@@ -366,7 +375,7 @@ def sweep(
                     policy=policies[turn % len(policies)],
                     keyed=turn % 2 == 0,
                 )
-                kill = Kill(number, when)  # type: ignore[arg-type] # one of the two
+                kill = Kill(number, when)
                 lives = [outlive(case, kill)]
                 killed = lives[0] == -signal.SIGKILL
                 if killed:

@@ -20,6 +20,7 @@ __all__ = [
     "CallStarted",
     "Contracts",
     "Decided",
+    "ExecutionBegun",
     "Finished",
     "FrameSent",
     "Logged",
@@ -252,6 +253,18 @@ class RunStarted(Payload):
     """Version of this library."""
 
 
+class ExecutionBegun(Payload):
+    """An execution of the text starts: written together with the first event of its own stream, so that neither can be
+    there, or be lost, without the other.
+    """
+
+    kind = "execution_begun"
+
+    execution_id: str
+    index: int
+    """Place among the executions of that text, from 0."""
+
+
 class RunSuspended(Payload):
     """A text waits for its suspended execution; whoever has the token can go on with it."""
 
@@ -311,6 +324,7 @@ PAYLOADS: dict[str, type[Payload]] = {
         Resumed,
         Settlement,
         RunStarted,
+        ExecutionBegun,
         RunSuspended,
         RunResumed,
         RunFinished,

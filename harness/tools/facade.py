@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import anyio
@@ -18,6 +20,7 @@ from harness.context import ExecutionContext
 from harness.errors import (
     HarnessError,
     HarnessInternalError,
+    JournalError,
     ToolBudgetExceededError,
     ToolExecutionError,
     ToolTimeoutError,
@@ -367,7 +370,8 @@ class CallFacade:
 
     async def _after_the_start(self, entry: Entry, invocation: Invocation) -> str | None:
         """What became of a call whose tool was started in an earlier process; None if it is to be made (again)."""
-        if self._question(entry, "deferred") is not None:
+        past = entry.past
+        if self._question(entry, "deferred") is not None or (past is not None and past.late is not None):
             return await self._deferred(entry, invocation)
         tool = invocation.tool
         if tool.idempotent:
@@ -418,6 +422,8 @@ class CallFacade:
         else:
             request = question.request
         decision = None if question is None else question.decision
+        if question is None and entry.past is not None and kind == "deferred":
+            decision = entry.past.late
         recorded = question is not None and question.recorded
         if decision is None:
             self._set_approving(approving=True)
@@ -484,6 +490,9 @@ class CallFacade:
             return settled
         try:
             await self._observer.settled(settled)
+        except JournalError as failure:
+            # What happened has happened, and the outcome must say so. The script does not hear of it: it is being ended.
+            return replace(settled, value_json=None, error=failure.info(), exception=failure)
         except Exception as raised:  # noqa: BLE001 - as in call
             defect = _defect(entry.call, raised)
             record = entry.record(CallStatus.ERROR, defect, self._redactor)
@@ -507,7 +516,8 @@ class CallFacade:
         record = entry.record(entry.dropped_status(), entry.dropped_error(), self._redactor)
         self._keep(entry, record, None)
         if self._observer is not None:
-            with anyio.CancelScope(shield=True):
+            # Whoever ends executions that cannot be put on record knows of it by now.
+            with anyio.CancelScope(shield=True), contextlib.suppress(JournalError):
                 await self._observer.settled(Settled(call_id=entry.call.id, record=record, error=record.error))
 
     def _keep(self, entry: Entry, record: CallRecord, value: str | None) -> None:
