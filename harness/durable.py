@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
@@ -114,6 +115,7 @@ class Durable:
             stream = await self._journal.find(f"key:{key_hash(order.key)}")
             if stream is not None:
                 return await self._again(order, stream)
+        await self._make_room(order)
         with AFOOT.working(order.run_id):
             book = await self._begin(order, settings)
             if book is not None:
@@ -130,12 +132,24 @@ class Durable:
                 raise
             return None
 
+    async def _make_room(self, order: Order) -> None:
+        """Let a caller use the id of an execution again, if what is on record under it may be forgotten."""
+        execution_id = order.context.execution_id
+        if "execution_id" not in order.context.model_fields_set:
+            return
+        if any(flight.run.execution_id == execution_id for flight in self._flights.values()):
+            raise UsageError(f"An execution with the id {execution_id!r} is running already; give each one its own.")
+        if self._journal.forgetful:
+            await self._journal.forget(execution_id)
+        elif await self._journal.events(execution_id):
+            raise UsageError(f"An execution with the id {execution_id!r} is on record already; give each one its own.")
+
     async def _start(self, order: Order, settings: Settings) -> RunStarted:
         contracts = _contracts(settings.registry)
         digest = content_hash(contracts)
         await keep_contracts(self._journal, digest, contracts)
         return RunStarted(
-            text=order.text,
+            text_json=json.dumps(order.text),
             text_sha256=_text_hash(order.text),
             context=order.context.model_dump(mode="json"),
             own_id="execution_id" in order.context.model_fields_set,

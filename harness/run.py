@@ -137,6 +137,11 @@ class Run:
         """Whether anything can run at all."""
         return self._mode != "disabled"
 
+    @property
+    def execution_id(self) -> str:
+        """Of the first block that runs, if the caller chose it."""
+        return self._context.execution_id
+
     def answer(self, execution_id: str, request_id: str, decision: Decision) -> bool:
         """Answer what a call waits for right now; False if none waits for that here."""
         facade = self._facades.get(execution_id)

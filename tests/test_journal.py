@@ -132,7 +132,7 @@ def test_of_many_processes_that_add_the_same_event_one_succeeds(tmp_path):
             log = Journal(sys.argv[1]).begin("exec_1")
             sys.stdin.readline()
             try:
-                await log.write(FrameSent(number=0, now_ms=1))
+                await log.write(FrameSent(number=0, now_ms=1, budget="null"))
             except JournalConflictError:
                 print("conflict")
             else:
@@ -178,7 +178,7 @@ def test_what_was_appended_survives_a_kill(tmp_path):
         async def main():
             log = Journal(sys.argv[1]).begin("exec_1")
             for number in range(50):
-                await log.write(FrameSent(number=number, now_ms=1), FrameSent(number=number, now_ms=2))
+                await log.write(*(FrameSent(number=number, now_ms=ms, budget="null") for ms in (1, 2)))
                 print(number, flush=True)
                 if number == 30:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -372,6 +372,7 @@ async def test_a_store_that_takes_nothing_any_more_stops_its_execution(tmp_path)
 @pytest.mark.requirement("JRN-007")
 def test_a_full_disk_is_told(tmp_path):
     store = SqliteStore(tmp_path / "runs.sqlite")
+    store.size()
     connection: Any = store._connection
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -404,6 +405,7 @@ def test_a_journal_is_not_used_in_a_fork(tmp_path):
         from harness.errors import UsageError
         from harness.journal.sqlite import SqliteStore
         store = SqliteStore(sys.argv[1])
+        store.size()
         if os.fork() == 0:
             try:
                 store.streams()

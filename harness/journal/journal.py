@@ -193,10 +193,17 @@ class Journal:
         for log in unwritten.values():
             log.write_out()
 
+    @property
+    def forgetful(self) -> bool:
+        """Whether it does not keep everything anyway."""
+        return self._keep_runs is not None
+
     async def forget(self, run: str) -> None:
-        """Delete a run and its executions."""
-        for known in await self.streams():
-            if run in (known.stream, known.run):
+        """Delete a run and its executions, given the id of any of them."""
+        streams = await self.streams()
+        wanted = next((known.run or known.stream for known in streams if known.stream == run), run)
+        for known in streams:
+            if wanted in (known.stream, known.run):
                 await _call(self.store, partial(self.store.delete, known.stream))
 
     async def retire(self, run: str, weight: int) -> None:

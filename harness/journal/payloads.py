@@ -6,6 +6,7 @@ tools and the people asked. A journal keeps the private part in plain text, encr
 
 from __future__ import annotations
 
+import json
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
@@ -229,9 +230,10 @@ class RunStarted(Payload):
     """A text is about to be run: everything that its executions have in common."""
 
     kind = "run_started"
-    private = frozenset({"text", "context"})
+    private = frozenset({"text_json", "context"})
 
-    text: str
+    text_json: str
+    """The text as JSON in ASCII: a text may hold half of a surrogate pair, which nothing else carries."""
     text_sha256: Sha256
     context: dict[str, JsonValue]
     """The caller's `ExecutionContext`."""
@@ -251,6 +253,11 @@ class RunStarted(Payload):
     """The process that runs it."""
     library: str
     """Version of this library."""
+
+    @property
+    def text(self) -> str:
+        """The text that was run."""
+        return str(json.loads(self.text_json))
 
 
 class ExecutionBegun(Payload):

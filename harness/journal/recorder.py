@@ -108,13 +108,13 @@ class Recorder:
         self._log.note(Logged(lines=tuple(lines)))
 
     async def issued(self, call: ToolCall) -> None:
-        """See `harness.tools.calls.CallObserver`."""
+        """See `harness.tools.observer.CallObserver`."""
         await self._write(
             CallIssued(call=call.id, tool=call.tool, arguments_json=call.arguments_json, line=call.line),
         )
 
     async def asked(self, call: ToolCall, request: ApprovalRequest) -> None:
-        """See `harness.tools.calls.CallObserver`."""
+        """See `harness.tools.observer.CallObserver`."""
         await self._write(
             ApprovalAsked(
                 call=call.id,
@@ -129,7 +129,7 @@ class Recorder:
     async def decided(
         self, call: ToolCall, request: ApprovalRequest, note: ApprovalNote, decision: Decision | None
     ) -> None:
-        """See `harness.tools.calls.CallObserver`."""
+        """See `harness.tools.observer.CallObserver`."""
         made = {} if decision is None else {"edits": decision.edits, "value": decision.value}
         await self._write(
             Decided(
@@ -144,12 +144,12 @@ class Recorder:
         )
 
     async def started(self, call: ToolCall, arguments_json: str) -> None:
-        """See `harness.tools.calls.CallObserver`."""
+        """See `harness.tools.observer.CallObserver`."""
         digest = hashlib.sha256(arguments_json.encode()).hexdigest()
         await self._write(CallStarted(call=call.id, arguments_sha256=digest))
 
     async def settled(self, settled: Settled) -> None:
-        """See `harness.tools.calls.CallObserver`."""
+        """See `harness.tools.observer.CallObserver`."""
         await self._write(
             CallSettled(
                 call=settled.call_id,

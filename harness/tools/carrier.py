@@ -13,12 +13,12 @@ from harness.errors import ToolBudgetExceededError
 from harness.model import CallRecord, CallStatus
 from harness.tools.budget import CallBudget, is_used_up
 from harness.tools.cache import result_key
-from harness.tools.calls import CallObserver
 from harness.tools.compensation import Applied
 from harness.tools.context import CostReport
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
 from harness.tools.invoke import Invocation
+from harness.tools.observer import CallObserver
 from harness.tools.retry import Retry, keep_trying
 from harness.tools.spending import Spending
 from harness.tools.tool import Tool

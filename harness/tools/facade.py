@@ -29,7 +29,7 @@ from harness.model import ApprovalRequest, BudgetReport, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
 from harness.tools.arguments import argument_object
 from harness.tools.budget import CallBudget
-from harness.tools.calls import CallObserver, Settled, ToolCall
+from harness.tools.calls import Settled, ToolCall
 from harness.tools.carrier import Carrier
 from harness.tools.context import CallContext
 from harness.tools.deferred import deferral_id
@@ -39,6 +39,7 @@ from harness.tools.history import NO_HISTORY, History, PastCall, Question
 from harness.tools.invoke import Invocation
 from harness.tools.meters import to_units
 from harness.tools.names import BUILT_IN
+from harness.tools.observer import CallObserver
 from harness.tools.parking import Parking
 from harness.tools.progress import ToolProgress
 from harness.tools.samples import sample
