@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -32,6 +33,7 @@ from harness import Decision, Harness, Outcome, ToolExecutionError, tool
 from harness.errors import ResumeConflictError
 from harness.journal.events import Event
 from harness.journal.journal import Journal
+from harness.journal.runs import key_hash
 from harness.journal.sqlite import SqliteStore
 from harness.model import ApprovalRequest, CallRecord, CallStatus
 from harness.tools.context import CallContext
@@ -56,6 +58,7 @@ VALUES = [
 ]
 EFFECTS = range(1, 13)
 REPEATABLE = {"put"}
+PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True)
@@ -199,17 +202,15 @@ def decision(case: Case, request: ApprovalRequest) -> Decision:
 
 async def arrive(case: Case, harness: Harness) -> Outcome:
     """Begin the run, or find it and go on with it."""
-    if case.keyed:
+    run_id = await harness.journal.find(f"key:{key_hash(case.name)}")
+    if run_id is None or case.keyed:
         return await harness.run(case.text, idempotency_key=case.name)
-    known = [stream.stream for stream in await harness.journal.streams("run")]
-    if not known:
-        return await harness.run(case.text)
     try:
-        return await harness.recover(known[0])
+        return await harness.recover(run_id)
     except ResumeConflictError as error:
         if error.details["status"] != "finished":
             raise
-        return await harness.replay(known[0])
+        return await harness.replay(run_id)
 
 
 async def live(case: Case, kill: Kill | None) -> None:
@@ -238,7 +239,11 @@ async def live(case: Case, kill: Kill | None) -> None:
             replays=same,
             values=[execution.value for execution in outcome.executions],
             statuses=[execution.status for execution in outcome.executions],
-            open=[stream.stream for stream in streams if stream.status in ("running", "suspended")],
+            open=[
+                stream.stream
+                for stream in streams
+                if stream.run == outcome.id and stream.status in ("running", "suspended")
+            ],
             calls=[
                 {"tool": call.tool, "n": _number(call), "status": call.status}
                 for execution in outcome.executions
@@ -332,6 +337,8 @@ class Findings:
     killed: int = 0
     in_doubt: int = 0
     effects: int = 0
+    events: int = 0
+    journal_bytes: int = 0
     problems: list[str] = field(default_factory=list)
 
     def add(self, case: Case, lives: Sequence[int], label: str) -> None:
@@ -388,26 +395,140 @@ def sweep(
     return findings
 
 
+# ── at any moment ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class _Slot:
+    """A place under load: one case after another, each over as many lives as it takes."""
+
+    case: Case
+    kind: str
+    pid: int
+    until: float
+    """When its present life is to be ended."""
+    lives: list[int] = field(default_factory=list)
+
+
+class Soak:
+    """Cases at the same time, in one journal, whose processes are killed at random moments."""
+
+    def __init__(self, directory: Path, *, jobs: int, chance: random.Random) -> None:
+        self._directory = directory
+        self._chance = chance
+        self._jobs = jobs
+        self._slots: list[_Slot] = []
+        self._started = 0
+        self.findings = Findings()
+
+    def run(self, seconds: float) -> Findings:
+        end = time.monotonic() + seconds
+        while self._slots or time.monotonic() < end:
+            while len(self._slots) < self._jobs and time.monotonic() < end:
+                self._slots.append(self._begin())
+            # Whatever a killed host leaves behind becomes ours, and must end by itself.
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid:
+                self._ended(pid, os.waitstatus_to_exitcode(status))
+                continue
+            for slot in self._slots:
+                if time.monotonic() >= slot.until:
+                    os.kill(slot.pid, signal.SIGKILL)
+                    slot.until = float("inf")
+            time.sleep(0.002)
+        self.findings.problems += [f"left behind: {line}" for line in self._orphans()]
+        return self.findings
+
+    def _begin(self) -> _Slot:
+        self._started += 1
+        chance = self._chance
+        isolation: Any = chance.choice(["thread", "thread", "process", "shared"])
+        policy: Any = chance.choice(["truth", "truth", "truth", "deny", "terminate"])
+        case = Case(
+            self._directory,
+            name=f"case-{self._started}",
+            isolation=isolation,
+            backend=chance.choice(["asyncio", "trio"]),
+            policy=policy,
+            keyed=chance.random() < 0.5,
+            delay=chance.choice([0.0, 0.01, 0.1]),
+        )
+        return self._live(_Slot(case, f"{isolation}, {case.backend}, {policy}", 0, 0.0))
+
+    def _live(self, slot: _Slot) -> _Slot:
+        chance = self._chance
+        slot.pid = spawn(partial(live, slot.case, None), slot.case.backend)
+        # Now and then one is let live, so that all come to an end.
+        slot.until = float("inf") if chance.random() < 0.2 else time.monotonic() + chance.expovariate(1 / 0.6)
+        return slot
+
+    def _ended(self, pid: int, ended: int) -> None:
+        slot = next((slot for slot in self._slots if slot.pid == pid), None)
+        if slot is None:
+            return
+        slot.lives.append(ended)
+        if ended == -signal.SIGKILL:
+            self._live(slot)
+            return
+        self._slots.remove(slot)
+        self.findings.add(slot.case, slot.lives, f"{slot.case.name}, {slot.kind}")
+
+    @staticmethod
+    def _orphans() -> list[str]:
+        """Processes of hosts that were killed which have not ended after ten seconds."""
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return []
+            if not pid:
+                time.sleep(0.05)
+        return Path("/proc/self/task/" + str(os.getpid()) + "/children").read_text().split()
+
+
+def soak(seconds: float, *, jobs: int, seed: int) -> Findings:
+    """See `Soak`."""
+    # Orphans are handed to us in place of the first process.
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+    with tempfile.TemporaryDirectory(prefix="harness-soak-") as directory:
+        found = Soak(Path(directory), jobs=jobs, chance=random.Random(seed)).run(seconds)
+        journal = Journal(Path(directory) / "runs.sqlite")
+        found.events = sum(known.events for known in journal.store.streams())
+        found.journal_bytes = journal.store.size()
+        for known in journal.store.streams():
+            journal.verify(journal.store.read(known.stream))
+        journal.close()
+    return found
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["sweep"])
+    parser.add_argument("what", choices=["sweep", "soak"])
     parser.add_argument("--first", type=int, default=1)
     parser.add_argument("--step", type=int, default=1)
     parser.add_argument("--isolation", default="thread")
     parser.add_argument("--backends", default="asyncio,trio")
     parser.add_argument("--policies", default="truth")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     started = time.monotonic()
-    findings = sweep(
-        given.first,
-        given.step,
-        isolation=given.isolation,
-        backends=given.backends.split(","),
-        policies=given.policies.split(","),
-        again=given.again,
-    )
+    if given.what == "soak":
+        findings = soak(given.seconds, jobs=given.jobs, seed=given.seed)
+    else:
+        findings = sweep(
+            given.first,
+            given.step,
+            isolation=given.isolation,
+            backends=given.backends.split(","),
+            policies=given.policies.split(","),
+            again=given.again,
+        )
     sys.stdout.write(json.dumps({**asdict(findings), "seconds": round(time.monotonic() - started, 1)}, indent=1) + "\n")
     sys.exit(1 if findings.problems else 0)
 
