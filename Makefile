@@ -1,5 +1,6 @@
 # Every target sets itself up: a virtual environment in .venv, rebuilt when pyproject.toml changes or it stops working.
-#   make demo | test | lint | types | schemas | bench | bench-canonical | fuzz | test262 | walls | check | check-all | clean | distclean
+#   make demo | test | lint | types | schemas | bench | bench-canonical | fuzz | soak-journal | test262 | walls | check | check-all
+#        | clean | distclean
 # PYTHON=python3.12 chooses the interpreter, ARGS="-k detector" is handed to pytest.
 
 .DEFAULT_GOAL := help
@@ -19,6 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n 2
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
 ARGS ?=
 FUZZ_SECONDS ?= 60
+SECONDS ?= 600
 FUZZ_TARGETS ?= detector parser frames results
 
 # An environment that was moved or whose interpreter is gone counts as missing.
@@ -26,7 +28,7 @@ ifneq ($(shell $(BIN)/python -m pip --version >/dev/null 2>&1 && echo works),wor
 $(shell rm -f $(READY) $(READY_BENCH) $(READY_FUZZ))
 endif
 
-.PHONY: help demo test slow lint types schemas bench bench-canonical fuzz test262 walls check check-all format clean distclean
+.PHONY: help demo test slow lint types schemas bench bench-canonical fuzz soak-journal test262 walls check check-all format clean distclean
 
 help:
 	@echo "make demo       run a sample transcript and show what became of it"
@@ -40,6 +42,7 @@ help:
 	@echo "make bench      timings beside those of pydantic-monty"
 	@echo "make bench-canonical  canonical JSON beside the libraries that write it"
 	@echo "make fuzz       search for inputs that break a promise, FUZZ_SECONDS=60 for each target"
+	@echo "make soak-journal  kill processes under load and count what they did, SECONDS=600"
 	@echo "make test262    what the hardening costs ordinary JavaScript (ARGS=\"--path DIR\": a copy of test262)"
 	@echo "make walls      what each layer of the lockdown costs, and how far a script gets past its limits"
 	@echo "make format     let ruff format and fix what it can"
@@ -108,6 +111,9 @@ fuzz: $(READY_FUZZ)
 	  $(BIN)/python -m fuzz run $$target --seconds $(FUZZ_SECONDS) || failed="$$failed $$target"; \
 	done; \
 	[ -z "$$failed" ] || { echo "fuzz: failed for$$failed; what was found is in tests/vectors/fuzz/, see specs/fuzzing.md" >&2; exit 1; }
+
+soak-journal: $(READY)
+	@$(BIN)/python -m tests.crashing soak --seconds $(SECONDS) $(ARGS)
 
 test262: $(READY)
 	@$(BIN)/python benchmarks/test262.py $(ARGS)

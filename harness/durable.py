@@ -25,16 +25,16 @@ from harness.errors import (
 from harness.journal.contracts import ContractShelf
 from harness.journal.journal import Journal
 from harness.journal.machine import library_version
+from harness.journal.owners import AFOOT, owner, owner_is_gone
 from harness.journal.payloads import RunStarted, Settlement
 from harness.journal.replay import check_machine, replay
 from harness.journal.runs import (
     RunBook,
     RunRecord,
     another_token,
+    expire,
     is_expired,
     key_hash,
-    owner,
-    owner_is_gone,
     read_run,
     token_hash,
 )
@@ -115,15 +115,21 @@ class Durable:
             if stream is not None:
                 return await self._again(order, stream)
         await self._make_room(order)
+        with AFOOT.working(order.run_id):
+            book = await self._begin(order, settings)
+            if book is not None:
+                run = Run(settings, order.context, order.mode, order.run_id, order.trust_domain, book=book)
+                return await self._fly(run, order.run_id, order.text)
+        return await self.run(order, settings)
+
+    async def _begin(self, order: Order, settings: Settings) -> RunBook | None:
+        """None if somebody was quicker with the same key."""
         try:
-            book = await RunBook.begin(self._journal, order.run_id, await self._start(order, settings))
+            return await RunBook.begin(self._journal, order.run_id, await self._start(order, settings))
         except JournalConflictError:
             if order.key is None:
                 raise
-            # Somebody was quicker with the same key.
-            return await self.run(order, settings)
-        run = Run(settings, order.context, order.mode, order.run_id, order.trust_domain, book=book)
-        return await self._fly(run, order.run_id, order.text)
+            return None
 
     async def _make_room(self, order: Order) -> None:
         """Let a caller use the id of an execution again, if what is on record under it may be forgotten."""
@@ -164,11 +170,9 @@ class Durable:
     @contextmanager
     def _flight(self, run: Run, run_id: str) -> Iterator[None]:
         flight = self._flights[run_id] = _Flight(run)
-        _FLYING.add(run_id)
         try:
             yield
         finally:
-            _FLYING.discard(run_id)
             del self._flights[run_id]
             flight.done.set()
 
@@ -183,17 +187,34 @@ class Durable:
                     details={"outcome_id": run_id},
                 )
             outcome = record.outcome()
-            if outcome is not None:
-                token = None if record.suspended is None else await another_token(self._journal, record)
-                return outcome.model_copy(update={"resume_token": token})
+            if outcome is not None and record.suspended is None:
+                return outcome
             flight = self._flights.get(run_id)
-            if flight is not None:
-                await flight.done.wait()
-            elif self._is_gone(record):
-                return await self._go_on(record, {})
-            else:
-                await anyio.sleep(wait)
-                wait = min(wait * 2, _LAST_LOOK_S)
+            try:
+                if record.suspended is not None and is_expired(record.suspended, self._now()):
+                    await self._expire(record)
+                elif record.suspended is not None:
+                    return await self._suspended(record)
+                elif flight is not None:
+                    await flight.done.wait()
+                elif self._is_gone(record):
+                    return await self._go_on(record, {})
+                else:
+                    await anyio.sleep(wait)
+                    wait = min(wait * 2, _LAST_LOOK_S)
+            except ResumeConflictError:
+                # Somebody else was quicker to go on with it.
+                continue
+
+    async def _suspended(self, record: RunRecord) -> Outcome:
+        """The outcome of a run that is suspended, with a token of its own. Raises `ResumeConflictError` if it goes on."""
+        outcome = record.outcome()
+        assert outcome is not None  # noqa: S101 - the callers have looked
+        try:
+            token = await another_token(self._journal, record)
+        except JournalConflictError:
+            raise _taken(await self._read(record.run_id)) from None
+        return outcome.model_copy(update={"resume_token": token})
 
     # ── going on ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -225,9 +246,12 @@ class Durable:
     async def recover(self, run_id: str, decisions: Mapping[str, Decision], *, force: bool) -> Outcome:
         """See `Harness.recover`."""
         record = await self._read(run_id)
+        if record.suspended is not None and not decisions and owner_is_gone(record.owner) is True:
+            # It may have ended before it handed out the token.
+            return await self._suspended(record)
         if record.finished is not None or record.suspended is not None:
             raise _taken(record)
-        if run_id in _FLYING or not (force or self._is_gone(record)):
+        if run_id in AFOOT or not (force or self._is_gone(record)):
             raise ResumeConflictError(
                 f"The process that runs {run_id} has not ended, or is one of another machine ({record.owner}). If you know "
                 "that it has, insist: force=True, --force.",
@@ -238,7 +262,7 @@ class Durable:
     def _is_gone(self, record: RunRecord) -> bool:
         """Whether nobody works on a run that has no end. This process knows what it works on itself."""
         who = record.owner
-        return record.run_id not in _FLYING if who == owner() else owner_is_gone(who) is True
+        return record.run_id not in AFOOT if who == owner() else owner_is_gone(who) is True
 
     async def _go_on(self, record: RunRecord, decisions: Mapping[str, Decision]) -> Outcome:
         """Go on with a run that is suspended or was interrupted."""
@@ -256,10 +280,17 @@ class Durable:
         )
         settled = await self._settlements(record)
         given = {**settled, **_checked(decisions, _open_requests(record))}
-        try:
-            book = await RunBook.resume(self._journal, record, tuple(given))
-        except JournalConflictError:
-            raise _taken(await self._read(record.run_id)) from None
+        with AFOOT.working(record.run_id):
+            try:
+                book = await RunBook.resume(self._journal, record, tuple(given))
+            except JournalConflictError:
+                raise _taken(await self._read(record.run_id)) from None
+            return await self._run_on(record, settings, book, given)
+
+    async def _run_on(
+        self, record: RunRecord, settings: Settings, book: RunBook, given: Mapping[str, Decision]
+    ) -> Outcome:
+        started = record.started
         given_context = {
             name: value for name, value in started.context.items() if name != "execution_id" or started.own_id
         }
@@ -297,10 +328,11 @@ class Durable:
     async def _settlements(self, record: RunRecord) -> dict[str, Decision]:
         """What requests have come to while the run was in no process."""
         found = {}
-        for request_id in _open_requests(record):
+        unsettled = [name for item in record.executions.values() if item.finished is None for name in item.unsettled()]
+        for request_id in dict.fromkeys((*_open_requests(record), *unsettled)):
             for recorded in await self._journal.read(_settlement_stream(request_id)):
                 payload = recorded.payload
-                if isinstance(payload, Settlement):
+                if isinstance(payload, Settlement) and payload.request_id == request_id:
                     answered = payload.decision == "answer"
                     found[request_id] = (
                         Decision.answer(payload.value) if answered else Decision.deny(payload.reason or "")
@@ -311,6 +343,7 @@ class Durable:
         """See `Harness.settle`: True if the call has heard of it, False if it will when its run is resumed."""
         execution_id, _, call = request_id.removeprefix("dfr_").rpartition("_")
         events = await self._journal.events(execution_id) if request_id.startswith("dfr_") else []
+        self._journal.verify(events)
         if not any(event.kind == "call_started" and str(event.data["call"]) == call for event in events):
             raise UsageError(
                 f"No call of this journal waits for {request_id!r}. A tool that returns Deferred() finds the id in "
@@ -403,26 +436,18 @@ class Durable:
 
     async def _expire(self, record: RunRecord) -> bool:
         """End a run that nobody resumed in time; False if somebody else did."""
-        outcome = record.outcome()
+        outcome, suspended = record.outcome(), record.suspended
         assert outcome is not None  # noqa: S101 - the callers have looked
+        assert suspended is not None  # noqa: S101 - likewise
         reason = "nobody resumed it in time (suspension_time)"
-        executions = tuple(
-            execution.model_copy(update={"status": ExecutionStatus.CANCELLED, "reason": reason})
-            if execution.status is ExecutionStatus.SUSPENDED
-            else execution
-            for execution in outcome.executions
-        )
+        (waiting,) = (each for each in outcome.executions if each.id == suspended.execution_id)
+        over = waiting.model_copy(update={"status": ExecutionStatus.CANCELLED, "reason": reason})
+        executions = tuple(over if each is waiting else each for each in outcome.executions)
         ended = outcome.model_copy(update={"executions": executions, "pending": ()})
         try:
-            book = await RunBook.resume(self._journal, record, ())
+            await expire(self._journal, record, ended, over)
         except JournalConflictError:
             return False
-        for item in record.executions.values():
-            if item.finished is None:
-                execution = next(each for each in executions if each.id == item.execution_id)
-                await book.recorder(item.execution_id, item, lambda _: None).end(execution)
-            book.note_ended(item.execution_id)
-        await book.finish(ended, expired=True)
         return True
 
     def _now(self) -> float:
@@ -435,8 +460,6 @@ class Durable:
         return record
 
 
-_FLYING: set[str] = set()
-"""Runs under way in this process, of every harness."""
 _CALLER = ("conversation_id", "session_id", "user_id")
 
 

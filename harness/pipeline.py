@@ -414,7 +414,9 @@ class Harness:
         """Go on with a run whose process ended in the middle of it, or which was cancelled with its task.
 
         Nothing is done twice: what has ended is taken from the record, a call that was started and is not idempotent
-        waits for somebody's word on what became of it (a pending request of the kind ``in_doubt``).
+        waits for somebody's word on what became of it (a pending request of the kind ``in_doubt``). For a run that was
+        suspended by a process that has ended since, perhaps before anybody had its token, this is its outcome with
+        another one.
 
         Raises `ResumeConflictError` if the run is not interrupted. Whether a process of another machine still runs it
         cannot be seen from here; ``force`` says that none does.

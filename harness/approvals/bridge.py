@@ -158,6 +158,11 @@ class ApprovalBridge:
         verdict: Verdict = _VERDICTS[decision.kind]
         return _ruling(request, verdict, 0.0, reason=decision.reason, decision=decision, request_id=request.id)
 
+    def recall(self, request: ApprovalRequest, decision: Decision, *, session: str | None = None) -> Ruling:
+        """The same for an approval that was asked for in an earlier life of the execution: it counts as asked."""
+        self._memory.count(request.execution_id)
+        return self.rule(request, decision, session=session)
+
     async def _wait(
         self, decide: Decide, request: ApprovalRequest, limits: Limits, session: str | None
     ) -> Ruling | None:

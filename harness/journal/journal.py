@@ -142,9 +142,13 @@ class Journal:
         return self.opened(await self.events(stream))
 
     async def events(self, stream: str) -> list[Event]:
-        """Every event of a stream as it was written."""
+        """Every event of a stream as it was written. Raises `JournalDamagedError` for those of another one."""
         self.write_out(stream)
-        return await _call(self.store, lambda: self.store.read(stream))
+        events = await _call(self.store, lambda: self.store.read(stream))
+        other = next((event for event in events if event.stream != stream), None)
+        if other is not None:
+            raise _damaged(other, f"it stands in the place of one of {stream}")
+        return events
 
     async def streams(self, kind: str | None = None) -> list[StoredStream]:
         """Every stream (of one kind) on record, oldest first."""
@@ -270,6 +274,32 @@ class EventLog:
                     await self._flush()
         if self._failure is not None:
             raise self._failure
+
+    async def write_with(self, payload: Payload, other: EventLog, theirs: Payload) -> None:
+        """Append an event here and one to another stream: both are there afterwards, or neither. Raises `JournalError`,
+        and then both logs do so for ever.
+        """
+        if self._patient and other._patient and self._failure is None and other._failure is None:
+            await self.write(payload)
+            await other.write(theirs)
+            return
+        with anyio.CancelScope(shield=True):
+            async with self._turn, other._turn:
+                failure = self._failure or other._failure
+                if failure is None:
+                    try:
+                        await self._journal.append([*self._taking(payload), *other._taking(theirs)])
+                    except Exception as error:  # noqa: BLE001 - raised below
+                        failure = error
+        if failure is not None:
+            self._failure = other._failure = failure
+            raise failure
+
+    def _taking(self, payload: Payload) -> list[Event]:
+        self._waiting.append(payload)
+        self.weight += payload.weight
+        self._asked += 1
+        return self._chained()
 
     def write_out(self) -> None:
         """Write what was put off; what fails is raised by the next `write`."""

@@ -22,6 +22,7 @@ __all__ = [
     "CallStarted",
     "Contracts",
     "Decided",
+    "ExecutionBegun",
     "Finished",
     "FrameSent",
     "Logged",
@@ -258,6 +259,18 @@ class RunStarted(Payload):
         return str(json.loads(self.text_json))
 
 
+class ExecutionBegun(Payload):
+    """An execution of the text starts: written together with the first event of its own stream, so that neither can be
+    there, or be lost, without the other.
+    """
+
+    kind = "execution_begun"
+
+    execution_id: str
+    index: int
+    """Place among the executions of that text, from 0."""
+
+
 class RunSuspended(Payload):
     """A text waits for its suspended execution; whoever has the token can go on with it."""
 
@@ -321,6 +334,7 @@ PAYLOADS: dict[str, type[Payload]] = {
         Resumed,
         Settlement,
         RunStarted,
+        ExecutionBegun,
         RunSuspended,
         RunResumed,
         RunFinished,

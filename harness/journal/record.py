@@ -25,6 +25,7 @@ from harness.model import ApprovalRequest
 from harness.runtime.job import Job
 from harness.runtime.past import Frame, Past
 from harness.tools.calls import Settled, ToolCall
+from harness.tools.deferred import deferral_id
 from harness.tools.history import PastCall, Question
 
 __all__ = ["Record", "payloads_of", "settled_of"]
@@ -52,7 +53,8 @@ class Record:
     frames: tuple[FrameSent, ...]
     issued: Mapping[int, CallIssued]
     asked: Mapping[str, ApprovalAsked]
-    """By the id of the request."""
+    """By the id of the request. What was asked about a call in doubt that was then made again is left out: that says
+    nothing of the second time."""
     decided: Mapping[str, Decided]
     began: frozenset[int]
     """Calls whose tools were about to be invoked."""
@@ -68,14 +70,15 @@ class Record:
         first = payloads[0]
         if not isinstance(first, Started):
             raise JournalDamagedError(f"The record of {events[0].event.stream} does not begin with its start.")
+        asked, began = _questions(payloads)
         return cls(
             execution_id=events[0].event.stream,
             started=first,
             frames=tuple(payload for payload in payloads if isinstance(payload, FrameSent)),
             issued={payload.call: payload for payload in payloads if isinstance(payload, CallIssued)},
-            asked={payload.request_id: payload for payload in payloads if isinstance(payload, ApprovalAsked)},
+            asked=asked,
             decided={payload.request_id: payload for payload in payloads if isinstance(payload, Decided)},
-            began=frozenset(payload.call for payload in payloads if isinstance(payload, CallStarted)),
+            began=began,
             settled={payload.call: payload for payload in payloads if isinstance(payload, CallSettled)},
             suspended=next((payload for payload in reversed(payloads) if isinstance(payload, Suspended)), None),
             finished=next((payload for payload in payloads if isinstance(payload, Finished)), None),
@@ -101,10 +104,9 @@ class Record:
         return Past(frames, answers=answers, spent_s=self._spent_s() if answers is None else 0.0)
 
     def _spent_s(self) -> float:
-        if self.suspended is not None:
-            return self.suspended.wall_s
-        # Interrupted: as long as its own clock says that it ran.
-        return (self.frames[-1].now_ms - self.frames[0].now_ms) / 1000 if self.frames else 0.0
+        # Where it was interrupted, as long as its own clock says that it ran.
+        shown = (self.frames[-1].now_ms - self.frames[0].now_ms) / 1000 if self.frames else 0.0
+        return shown if self.suspended is None else max(shown, self.suspended.wall_s)
 
     def job(self, past: Past, trust_domain: str | None) -> Job:
         """What it started from, and what it was given since."""
@@ -118,6 +120,10 @@ class Record:
             trust_domain=trust_domain,
             past=past,
         )
+
+    def unsettled(self) -> list[str]:
+        """What `Harness.settle` may have been told of: names of the calls that were started and have not ended."""
+        return [deferral_id(self.execution_id, call) for call in sorted(self.began) if call not in self.settled]
 
     def open_requests(self) -> dict[str, ApprovalRequest]:
         """What it waits for, by id: asked, of a call that is not settled, and not decided."""
@@ -147,6 +153,7 @@ class Record:
             else ToolCall(id=number, tool=issued.tool, arguments_json=issued.arguments_json, line=issued.line),
             questions=questions,
             started=number in self.began,
+            late=decisions.get(deferral_id(self.execution_id, number)),
             settled=None if settled is None else settled_of(settled),
         )
 
@@ -161,6 +168,23 @@ class Record:
             reason=decided.reason,
             value=decided.value,
         )
+
+
+def _questions(payloads: Sequence[Payload]) -> tuple[dict[str, ApprovalAsked], frozenset[int]]:
+    """What was asked that still counts, and the calls whose tools were about to be invoked."""
+    asked: dict[str, ApprovalAsked] = {}
+    began = set()
+    for payload in payloads:
+        if isinstance(payload, ApprovalAsked):
+            asked[payload.request_id] = payload
+        elif isinstance(payload, CallStarted):
+            began.add(payload.call)
+            asked = {
+                request_id: each
+                for request_id, each in asked.items()
+                if each.call != payload.call or each.about != "in_doubt"
+            }
+    return asked, frozenset(began)
 
 
 def settled_of(settled: CallSettled) -> Settled:

@@ -15,6 +15,7 @@ from harness.journal.payloads import (
     CallSettled,
     CallStarted,
     Decided,
+    ExecutionBegun,
     Finished,
     FrameSent,
     Logged,
@@ -28,7 +29,7 @@ from harness.runtime.job import Job
 from harness.runtime.past import Frame
 from harness.tools.calls import Settled, ToolCall
 
-__all__ = ["Recorder", "reproducible"]
+__all__ = ["Recorder", "finished", "reproducible"]
 
 _STATUSES = (ExecutionStatus.OK, ExecutionStatus.ERROR, ExecutionStatus.PLANNED)
 _IRREPRODUCIBLE = {
@@ -50,6 +51,16 @@ def reproducible(execution: Execution) -> bool:
     return execution.status in _STATUSES
 
 
+def finished(execution: Execution) -> Finished:
+    """The last event of an execution."""
+    return Finished(
+        status=execution.status,
+        execution=execution,
+        answers=execution.metrics.frames,
+        reproducible=reproducible(execution),
+    )
+
+
 class Recorder:
     """Tells an `EventLog` what happens, as the observer of both the runtime and the calls.
 
@@ -58,26 +69,27 @@ class Recorder:
     catch it, and do what nobody will know of.
     """
 
-    def __init__(self, log: EventLog, on_failure: Callable[[HarnessError], None]) -> None:
+    def __init__(self, log: EventLog, run: EventLog, on_failure: Callable[[HarnessError], None]) -> None:
         self._log = log
+        self._run = run
         self._on_failure = on_failure
 
     async def begin(self, outcome_id: str, index: int, job: Job, *, dry_run: bool) -> None:
         """The execution is about to start."""
-        await self._log.write(
-            Started(
-                outcome_id=outcome_id,
-                index=index,
-                script=job.script,
-                script_sha256=job.script.sha256,
-                dry_run=dry_run,
-                seed=job.seed,
-                limits=job.limits,
-                context=job.context,
-                tools=job.tools,
-                machine=machine(),
-            )
+        started = Started(
+            outcome_id=outcome_id,
+            index=index,
+            script=job.script,
+            script_sha256=job.script.sha256,
+            dry_run=dry_run,
+            seed=job.seed,
+            limits=job.limits,
+            context=job.context,
+            tools=job.tools,
+            machine=machine(),
         )
+        begun = ExecutionBegun(execution_id=self._log.stream, index=index)
+        await self._run.write_with(begun, self._log, started)
 
     async def resume(self) -> None:
         """The execution is about to go on."""
@@ -153,14 +165,7 @@ class Recorder:
 
     async def end(self, execution: Execution) -> None:
         """The execution is over, and nobody has heard of it yet."""
-        await self._log.write(
-            Finished(
-                status=execution.status,
-                execution=execution,
-                answers=execution.metrics.frames,
-                reproducible=reproducible(execution),
-            )
-        )
+        await self._log.write(finished(execution))
 
     async def _write(self, payload: Payload) -> None:
         try:

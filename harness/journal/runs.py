@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import os
 import secrets
-import socket
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import JsonValue
 
 from harness.errors import HarnessError, JournalDamagedError
 from harness.journal.journal import EventLog, Journal, Recorded
-from harness.journal.payloads import RunFinished, RunResumed, RunStarted, RunSuspended
+from harness.journal.owners import owner
+from harness.journal.payloads import ExecutionBegun, RunFinished, RunResumed, RunStarted, RunSuspended
 from harness.journal.record import Record, payloads_of
-from harness.journal.recorder import Recorder
-from harness.model import Outcome
+from harness.journal.recorder import Recorder, finished
+from harness.model import Execution, Outcome
 
 __all__ = [
     "RunBook",
     "RunRecord",
     "another_token",
+    "expire",
     "is_expired",
     "key_hash",
-    "owner",
-    "owner_is_gone",
     "read_run",
     "token_hash",
 ]
@@ -42,46 +39,6 @@ def key_hash(key: str) -> str:
 def token_hash(token: str) -> str:
     """What a resume token is kept as: whoever reads the journal cannot resume with it."""
     return hashlib.sha256(f"token {token}".encode()).hexdigest()
-
-
-# ── who runs it ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@functools.cache
-def _machine_id() -> str:
-    """The machine, since it was started: process ids mean nothing elsewhere, nor after a restart."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except OSError:
-        boot = ""
-    return f"{socket.gethostname()}/{boot}"
-
-
-def _process_start(pid: int) -> str:
-    """When a process started, as the system counts; empty where it does not say."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""
-
-
-def owner() -> dict[str, JsonValue]:
-    """The process we are in, as a run names the one that works on it."""
-    return {"machine": _machine_id(), "pid": os.getpid(), "start": _process_start(os.getpid())}
-
-
-def owner_is_gone(who: Mapping[str, JsonValue]) -> bool | None:
-    """Whether the process that worked on a run has ended; None if that cannot be told from here."""
-    pid = who.get("pid")
-    if who.get("machine") != _machine_id() or not isinstance(pid, int):
-        return None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return who.get("start") not in ("", _process_start(pid))
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -146,14 +103,31 @@ async def read_run(journal: Journal, run_id: str) -> RunRecord | None:
     events = await journal.read(run_id)
     if not events:
         return None
-    first = payloads_of(events)[0]
+    payloads = payloads_of(events)
+    first = payloads[0]
     if not isinstance(first, RunStarted):
         raise JournalDamagedError(f"The record of {run_id} does not begin with its start.")
-    executions = {}
-    for known in await journal.streams("execution"):
-        if known.run == run_id:
-            executions[known.place] = Record.of(await journal.read(known.stream))
-    return RunRecord(first, events, executions)
+    begun = [payload for payload in payloads if isinstance(payload, ExecutionBegun)]
+    return RunRecord(first, events, {each.index: await _execution(journal, run_id, each) for each in begun})
+
+
+async def _execution(journal: Journal, run_id: str, begun: ExecutionBegun) -> Record:
+    """What is on record of an execution. Raises `JournalDamagedError` if it is gone: to begin it anew would do again what
+    it has done.
+    """
+    events = await journal.read(begun.execution_id)
+    if not events:
+        raise JournalDamagedError(
+            f"{run_id} has begun {begun.execution_id}, and nothing is on record of that any more.",
+            details={"stream": begun.execution_id, "seq": 1},
+        )
+    record = Record.of(events)
+    if (record.started.outcome_id, record.started.index) != (run_id, begun.index):
+        raise JournalDamagedError(
+            f"The record of {begun.execution_id} is that of another run than {run_id}, or of another block.",
+            details={"stream": begun.execution_id, "seq": 1},
+        )
+    return record
 
 
 # ── writing ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,7 +169,7 @@ class RunBook:
             else journal.go_on(record.events[-1].event, run=self.run_id, patient=True)
         )
         self._logs.append(log)
-        return Recorder(log, on_failure)
+        return Recorder(log, self._log, on_failure)
 
     def note_ended(self, execution_id: str) -> None:
         """One of its executions is on record with its end, so that it need not be there twice."""
@@ -209,27 +183,39 @@ class RunBook:
                 token=token_hash(token),
                 expires_at=expires_at,
                 execution_id=execution_id,
-                **self._without_recorded(outcome),
+                **_without(self._ended, outcome),
             )
         )
         return token
 
-    async def finish(self, outcome: Outcome, *, expired: bool = False) -> None:
+    async def finish(self, outcome: Outcome) -> None:
         """The run is over, and nobody has heard of it yet."""
-        await self._log.write(
-            RunFinished(
-                status="expired" if expired else "finished",
-                **self._without_recorded(outcome),
-            )
-        )
+        await self._log.write(_end("finished", outcome, self._ended))
         await self._journal.retire(self.run_id, sum(log.weight for log in self._logs))
 
-    def _without_recorded(self, outcome: Outcome) -> dict[str, Any]:
-        rest = tuple(execution for execution in outcome.executions if execution.id not in self._ended)
-        return {
-            "outcome": outcome.model_copy(update={"executions": rest, "resume_token": None}),
-            "executions": tuple(execution.id for execution in outcome.executions),
-        }
+
+def _without(recorded: AbstractSet[str], outcome: Outcome) -> dict[str, Any]:
+    """An outcome as a run keeps it: its executions that are on record themselves are not there twice."""
+    rest = tuple(execution for execution in outcome.executions if execution.id not in recorded)
+    return {
+        "outcome": outcome.model_copy(update={"executions": rest, "resume_token": None}),
+        "executions": tuple(execution.id for execution in outcome.executions),
+    }
+
+
+def _end(status: Literal["finished", "expired"], outcome: Outcome, recorded: AbstractSet[str]) -> RunFinished:
+    return RunFinished(status=status, **_without(recorded, outcome))
+
+
+async def expire(journal: Journal, record: RunRecord, outcome: Outcome, execution: Execution) -> None:
+    """Put on record that a suspended run and its execution are over, both at once.
+
+    Raises `JournalConflictError` if somebody went on with it.
+    """
+    (item,) = (item for item in record.executions.values() if item.execution_id == execution.id)
+    run, log = journal.go_on(record.events[-1].event), journal.go_on(item.events[-1].event)
+    recorded = {each.execution_id for each in record.executions.values()}
+    await run.write_with(_end("expired", outcome, recorded), log, finished(execution))
 
 
 async def another_token(journal: Journal, record: RunRecord) -> str:

@@ -129,9 +129,25 @@ class SqliteStore:
 
     def read(self, stream: str) -> list[Event]:
         """See `harness.journal.store.JournalStore`."""
-        query = "SELECT body FROM events WHERE stream = ? ORDER BY seq"
         with self._use() as connection, _reading(self.path):
-            return [parse_event(body) for (body,) in connection.execute(query, (stream,))]
+            # One moment: another process may add to it meanwhile.
+            connection.execute("BEGIN")
+            try:
+                rows = connection.execute("SELECT body FROM events WHERE stream = ? ORDER BY seq", (stream,)).fetchall()
+                known = connection.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream = ?", (stream,)).fetchone()  # noqa: S608 - a constant
+            finally:
+                connection.execute("ROLLBACK")
+        events = [parse_event(body) for (body,) in rows]
+        after: StoredStream | None = None
+        for event in events:
+            after = stored(event, after)
+        if after != (None if known is None else StoredStream(*known)):
+            raise JournalDamagedError(
+                f"{len(events)} events of {stream} are there, and the journal's own list says otherwise: some are missing, or "
+                "it was changed by hand.",
+                details={"stream": stream, "seq": len(events) + 1},
+            )
+        return events
 
     def streams(self, kind: str | None = None) -> list[StoredStream]:
         """See `harness.journal.store.JournalStore`."""

@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, cast
 
 import anyio
@@ -195,6 +196,7 @@ class CallFacade:
             self._clock = loop_clock()
         entry = Entry(call)
         entry.past = self._recall(call)
+        self._recall_ruling(entry)
         entry.cancel_reason = self._cancelled_early.pop(call.id, None)
         self._open[call.id] = entry
         try:
@@ -317,8 +319,10 @@ class CallFacade:
             else question.request
         )
         session = self._context.session_id or self._context.conversation_id
-        if question is not None and question.decision is not None:
-            return await self._rule(entry, question, session)
+        if question is not None and entry.ruling is not None:
+            if self._observer is not None and not question.recorded:
+                await self._observer.decided(entry.call, request, entry.ruling.note, question.decision)
+            return entry.ruling
 
         async def on_ask() -> None:
             if self._observer is not None and question is None:
@@ -354,15 +358,6 @@ class CallFacade:
             **fields,
         )
 
-    async def _rule(self, entry: Entry, question: Question, session: str | None) -> Ruling:
-        """What a decision means that was made while the execution was suspended."""
-        decision = question.decision
-        assert decision is not None  # noqa: S101 - asked by the caller
-        ruling = self._approvals.rule(question.request, decision, session=session)
-        if self._observer is not None and not question.recorded:
-            await self._observer.decided(entry.call, question.request, ruling.note, decision)
-        return ruling
-
     def _question(self, entry: Entry, kind: str) -> Question | None:
         return None if entry.past is None else entry.past.questions.get(kind)
 
@@ -370,7 +365,8 @@ class CallFacade:
 
     async def _after_the_start(self, entry: Entry, invocation: Invocation) -> str | None:
         """What became of a call whose tool was started in an earlier process; None if it is to be made (again)."""
-        if self._question(entry, "deferred") is not None:
+        past = entry.past
+        if self._question(entry, "deferred") is not None or (past is not None and past.late is not None):
             return await self._deferred(entry, invocation)
         tool = invocation.tool
         if tool.idempotent:
@@ -421,6 +417,8 @@ class CallFacade:
         else:
             request = question.request
         decision = None if question is None else question.decision
+        if question is None and entry.past is not None and kind == "deferred":
+            decision = entry.past.late
         recorded = question is not None and question.recorded
         if decision is None:
             self._set_approving(approving=True)
@@ -452,12 +450,17 @@ class CallFacade:
             past.check(call)
         return past
 
-    def _adopt(self, entry: Entry, settled: Settled) -> Settled:
-        """A call that ended before the execution was suspended or interrupted, as it ended then."""
+    def _recall_ruling(self, entry: Entry) -> None:
+        """What was decided about a call in an earlier life, or since. Like an answer in this one it counts against
+        ``max_approvals``, and calls that come later may be covered by it.
+        """
         question = self._question(entry, "approval")
         if question is not None and question.decision is not None:
             session = self._context.session_id or self._context.conversation_id
-            self._approvals.rule(question.request, question.decision, session=session)
+            entry.ruling = self._approvals.recall(question.request, question.decision, session=session)
+
+    def _adopt(self, entry: Entry, settled: Settled) -> Settled:
+        """A call that ended before the execution was suspended or interrupted, as it ended then."""
         self.budget.purse.settle(0, to_units(settled.record.cost_cents))
         self.progress.restore(settled.progress)
         entry.needs_approval = settled.needs_approval
@@ -487,9 +490,9 @@ class CallFacade:
             return settled
         try:
             await self._observer.settled(settled)
-        except JournalError:
-            # The execution ends over it, and its outcome says what became of the call.
-            return settled
+        except JournalError as failure:
+            # What happened has happened, and the outcome must say so. The script does not hear of it: it is being ended.
+            return replace(settled, value_json=None, error=failure.info(), exception=failure)
         except Exception as raised:  # noqa: BLE001 - as in call
             defect = _defect(entry.call, raised)
             record = entry.record(CallStatus.ERROR, defect, self._redactor)

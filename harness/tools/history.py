@@ -36,6 +36,8 @@ class PastCall:
     started: bool = False
     """Whether its tool was about to be invoked, so that it may have had its effect."""
     settled: Settled | None = None
+    late: Decision | None = None
+    """What its result has come to by `Harness.settle`, perhaps before anybody knew that it would come later."""
 
     def check(self, call: ToolCall) -> None:
         """Raises `ReplayDivergenceError` if a call is not the one on record."""
