@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import anyio
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from harness.approvals.decision import Decision
 from harness.canonical import content_hash
@@ -25,7 +25,9 @@ from harness.errors import (
 )
 from harness.journal.journal import Journal
 from harness.journal.machine import library_version
+from harness.journal.partial import ReplayedPart, replay_until
 from harness.journal.payloads import Contracts, RunStarted, Settlement
+from harness.journal.record import Record
 from harness.journal.replay import check_machine, replay
 from harness.journal.runs import (
     RunBook,
@@ -39,6 +41,7 @@ from harness.journal.runs import (
     read_run,
     token_hash,
 )
+from harness.journal.versions import with_version
 from harness.model import ApprovalRequest, Execution, ExecutionStatus, Outcome
 from harness.run import Mode, Run, Settings, find_blocks
 from harness.runtime.runtime import Runtime
@@ -338,6 +341,12 @@ class Durable:
 
     async def replay(self, some_id: str, *, force: bool) -> Outcome:
         """See `Harness.replay`."""
+        try:
+            return await self._replay(some_id, force=force)
+        except (JournalDamagedError, ValidationError) as error:
+            raise await with_version(self._journal, some_id, error) from error
+
+    async def _replay(self, some_id: str, *, force: bool) -> Outcome:
         streams = {known.stream: known for known in await self._journal.streams()}
         known = streams.get(some_id)
         if known is None or known.kind not in ("run", "execution"):
@@ -360,6 +369,20 @@ class Durable:
             executions=tuple(replayed.values()),
             diagnostics=tuple(diagnostics),
         )
+
+    async def replay_until(self, execution_id: str, seq: int | None, *, force: bool) -> ReplayedPart:
+        """See `Harness.replay_until`."""
+        known = next(
+            (known for known in await self._journal.streams("execution") if known.stream == execution_id), None
+        )
+        if known is None:
+            raise UsageError(f"The journal knows no execution with the id {execution_id!r}.")
+        try:
+            record = Record.of(await self._journal.read(execution_id))
+            async with self._open(True) as runtime:
+                return await replay_until(record, runtime, self._settings.redactor, seq, force=force)
+        except (JournalDamagedError, ValidationError) as error:
+            raise await with_version(self._journal, execution_id, error) from error
 
     async def executions(self) -> list[ExecutionEntry]:
         """See `Harness.executions`."""
