@@ -56,6 +56,11 @@ _CALL_STYLE = {
 }
 _SEVERITY_STYLE = {Severity.INFO: "dim", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 _LOG_STYLE = {"warn": "yellow", "error": "red", "debug": "dim"}
+_WAITS = {
+    "approval": "Waiting for approval of",
+    "in_doubt": "Waiting to hear whether it happened:",
+    "deferred": "Waiting for the result of",
+}
 _PADDING = re.compile(r" +$", re.MULTILINE)
 # Line ends as JavaScript counts them, so that "line 3" is the third of these.
 _LINE_END = re.compile("\r\n|[\n\r\u2028\u2029]")
@@ -77,7 +82,7 @@ def _print_all(outcome: Outcome, console: Console) -> None:
     if outcome.diagnostics:
         _print(console, *map(_diagnostic, outcome.diagnostics), "")
     for request in outcome.pending:
-        text = f"Waiting for approval of tools.{visible(request.tool)}: {visible(request.reason)}"
+        text = f"{_WAITS[request.kind]} tools.{visible(request.tool)}: {visible(request.reason)}"
         _print(console, Text(text, style="yellow"), "")
     _print(console, Text(_summary(outcome), style="bold"))
 

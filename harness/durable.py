@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 
 import anyio
+from pydantic import ValidationError
 
 from harness.approvals.decision import Decision
 from harness.canonical import content_hash
@@ -18,6 +19,7 @@ from harness.errors import (
     ContractChangedError,
     IdempotencyKeyError,
     JournalConflictError,
+    JournalDamagedError,
     ResumeConflictError,
     ResumeTokenError,
     UsageError,
@@ -26,7 +28,9 @@ from harness.journal.contracts import ContractShelf
 from harness.journal.journal import Journal
 from harness.journal.machine import library_version
 from harness.journal.owners import AFOOT, owner, owner_is_gone
+from harness.journal.partial import ReplayedPart, replay_until
 from harness.journal.payloads import RunStarted, Settlement
+from harness.journal.record import Record
 from harness.journal.replay import check_machine, replay
 from harness.journal.runs import (
     RunBook,
@@ -38,6 +42,7 @@ from harness.journal.runs import (
     read_run,
     token_hash,
 )
+from harness.journal.versions import with_version
 from harness.model import ApprovalRequest, ExecutionStatus, Outcome
 from harness.run import Mode, Run, Settings, find_blocks
 from harness.runtime.runtime import Runtime
@@ -373,6 +378,12 @@ class Durable:
 
     async def replay(self, some_id: str, *, force: bool) -> Outcome:
         """See `Harness.replay`."""
+        try:
+            return await self._replay(some_id, force=force)
+        except (JournalDamagedError, ValidationError) as error:
+            raise await with_version(self._journal, some_id, error) from error
+
+    async def _replay(self, some_id: str, *, force: bool) -> Outcome:
         streams = {known.stream: known for known in await self._journal.streams()}
         known = streams.get(some_id)
         if known is None or known.kind not in ("run", "execution"):
@@ -395,6 +406,20 @@ class Durable:
             executions=tuple(replayed.values()),
             diagnostics=tuple(diagnostics),
         )
+
+    async def replay_until(self, execution_id: str, seq: int | None, *, force: bool) -> ReplayedPart:
+        """See `Harness.replay_until`."""
+        known = next(
+            (known for known in await self._journal.streams("execution") if known.stream == execution_id), None
+        )
+        if known is None:
+            raise UsageError(f"The journal knows no execution with the id {execution_id!r}.")
+        try:
+            record = Record.of(await self._journal.read(execution_id))
+            async with self._open(True) as runtime:
+                return await replay_until(record, runtime, self._settings.redactor, seq, force=force)
+        except (JournalDamagedError, ValidationError) as error:
+            raise await with_version(self._journal, execution_id, error) from error
 
     async def executions(self) -> list[ExecutionEntry]:
         """See `Harness.executions`."""

@@ -34,6 +34,7 @@ from harness.given import (
 )
 from harness.inspection import inspect_text
 from harness.journal.journal import Journal
+from harness.journal.partial import ReplayedPart
 from harness.limits import Limits
 from harness.model import Diagnostic, Outcome
 from harness.parser import Parser
@@ -441,6 +442,15 @@ class Harness:
         """
         self._check_process()
         return await self._durable.replay(some_id, force=force)
+
+    async def replay_until(self, execution_id: str, seq: int | None = None, *, force: bool = False) -> ReplayedPart:
+        """Run an execution again up to event ``seq`` of its record, by default the last; what it had done by then.
+
+        Also for one that is suspended or was interrupted. Raises as `replay` does, and `UsageError` for an event or an
+        execution that is not there.
+        """
+        self._check_process()
+        return await self._durable.replay_until(execution_id, seq, force=force)
 
     async def executions(self) -> list[ExecutionEntry]:
         """Every execution on record, oldest first: how it stands, and which process works on it."""

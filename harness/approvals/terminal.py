@@ -7,7 +7,8 @@ import json
 import os
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import anyio
 from rich.console import Console
@@ -22,6 +23,7 @@ from harness.redaction import visible
 __all__ = ["TerminalApprover"]
 
 _CHOICES = "[y]es, [n]o, [a]lways this run, [e]dit, [q]uit the script? "
+_DOUBTS = "[h]appened, [d]id not happen: make it now, [u]nknown: fail it, [q]uit the script, [l]ater? "
 _MAX_LINE = 64 * 1024
 
 
@@ -48,6 +50,32 @@ class TerminalApprover:
                 except anyio.get_cancelled_exc_class():
                     terminal.say("(no longer waiting for an answer)")
                     raise
+
+    async def ask_what_happened(self, request: ApprovalRequest) -> Decision | None:
+        """What the person says of a call in doubt (`ApprovalRequest.kind`); None if it is to be said later."""
+        async with self._turn:
+            with _opened(self._device) as terminal:
+                terminal.show(request, "Did this call happen?")
+                while True:
+                    answer = await terminal.read(_DOUBTS)
+                    match (answer or "later").strip().lower():
+                        case "l" | "later":
+                            return None
+                        case "h" | "happened":
+                            text = await terminal.read("Its result as one line of JSON: ")
+                            if text is None:
+                                return None
+                            decision = _decided(terminal, Decision.answer, text)
+                            if decision is not None:
+                                return decision
+                        case "d" | "did not":
+                            return Decision.approve()
+                        case "u" | "unknown":
+                            return Decision.deny("nobody could say at the terminal")
+                        case "q" | "quit":
+                            return Decision.terminate("ended at the terminal")
+                        case _:
+                            terminal.say("Please answer h, d, u, q or l.")
 
     async def _ask(self, terminal: _Terminal, request: ApprovalRequest) -> Decision:
         terminal.show(request)
@@ -77,13 +105,18 @@ class TerminalApprover:
         if not text or not text.strip():
             terminal.say("Nothing was changed.")
             return None
-        try:
-            return Decision.approve(json.loads(text))
-        except HarnessError as error:
-            terminal.say(error.message)
-        except (ValueError, RecursionError) as error:
-            terminal.say(f"This is no JSON: {error}.")
-        return None
+        return _decided(terminal, Decision.approve, text)
+
+
+def _decided(terminal: _Terminal, make: Callable[[Any], Decision], text: str) -> Decision | None:
+    """A decision about a value that was typed as JSON; None, and the person is told, if it cannot be made."""
+    try:
+        return make(json.loads(text))
+    except HarnessError as error:
+        terminal.say(error.message)
+    except (ValueError, RecursionError) as error:
+        terminal.say(f"This is no JSON: {error}.")
+    return None
 
 
 class _Terminal:
@@ -101,7 +134,7 @@ class _Terminal:
         self._console.print(Text(visible(text)))
         self._out.flush()
 
-    def show(self, request: ApprovalRequest) -> None:
+    def show(self, request: ApprovalRequest, title: str = "Approve this call?") -> None:
         shown = json.dumps(request.arguments, indent=2, ensure_ascii=False)
         body = Text.assemble(
             ("tools.", "dim"),
@@ -109,7 +142,7 @@ class _Terminal:
             f"\n{visible(shown, keep=chr(10))}\n",
             (visible(request.reason), "dim"),
         )
-        self._console.print(Panel(body, title="Approve this call?", title_align="left", expand=False))
+        self._console.print(Panel(body, title=title, title_align="left", expand=False))
         self._out.flush()
 
     async def read(self, prompt: str) -> str | None:

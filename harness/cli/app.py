@@ -10,17 +10,16 @@ from __future__ import annotations
 import enum
 import io
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from harness.cli.contracts import contracts_app
-
-if TYPE_CHECKING:
-    from harness.approvals.decision import Approver
-    from harness.limits import Limits
-    from harness.model import ApprovalRequest
-    from harness.tools.registry import ToolRegistry
+from harness.cli.journal import journal_app
+from harness.cli.options import TOOLS, AcceptFenced, AsJson, File, LimitPairs, Tools, limits_of, registry_of
+from harness.cli.records import approvals_command, executions_command
+from harness.cli.replaying import replay_command
+from harness.cli.running import resume_command, run_command, settle_command
 
 __all__ = ["run"]
 
@@ -36,29 +35,6 @@ app = typer.Typer(
 app.add_typer(contracts_app)
 
 
-class Approve(enum.StrEnum):
-    ASK = "ask"
-    ALWAYS = "always"
-    NEVER = "never"
-
-
-class Mode(enum.StrEnum):
-    ENABLED = "enabled"
-    DRY_RUN = "dry-run"
-    DISABLED = "disabled"
-
-
-class Isolation(enum.StrEnum):
-    PROCESS = "process"
-    SHARED = "shared"
-    THREAD = "thread"
-
-
-class Hardening(enum.StrEnum):
-    BEST_EFFORT = "best_effort"
-    REQUIRED = "required"
-
-
 class ToolsFormat(enum.StrEnum):
     MARKDOWN = "markdown"
     JSON = "json"
@@ -66,28 +42,13 @@ class ToolsFormat(enum.StrEnum):
     PROMPT = "prompt"
 
 
-File = Annotated[
-    str, typer.Argument(metavar="FILE|-", help="A text in UTF-8; - reads standard input.", show_default=False)
-]
-_TOOLS = typer.Option(
-    "--tools",
-    metavar="MODULE_OR_FILE[:NAME]",
-    help="Where the tools are: a module or a .py file, and optionally the name of a tool, a list of tools, a "
-    "ToolRegistry or a function that returns one. Without NAME, every @tool of the module. Can be repeated.",
-    show_default=False,
-)
-Tools = Annotated[list[str] | None, _TOOLS]
-LimitPairs = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--limit",
-        metavar="NAME=VALUE",
-        help="Change a limit: wall_time=5, cpu_time=500ms, memory_bytes=64MiB, max_tool_calls=10. Can be repeated.",
-        show_default=False,
-    ),
-]
-AcceptFenced = Annotated[bool, typer.Option("--accept-fenced", help="Also take blocks inside Markdown code fences.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
+app.command("run")(run_command)
+app.command("resume")(resume_command)
+app.command("settle")(settle_command)
+app.command("replay")(replay_command)
+app.command("executions")(executions_command)
+app.command("approvals")(approvals_command)
+app.add_typer(journal_app, name="journal")
 
 
 def run() -> None:
@@ -128,76 +89,6 @@ def _options(
     pass
 
 
-@app.command("run")
-def run_command(
-    file: File,
-    *,
-    tools: Tools = None,
-    approve: Annotated[
-        Approve | None,
-        typer.Option(
-            help="Who answers when a tool needs approval: you, at the terminal, or always or never. "
-            "Without this option you are asked, if there is a terminal.",
-            show_default=False,
-        ),
-    ] = None,
-    mode: Annotated[
-        Mode, typer.Option(help="dry-run shows which calls would be made and makes none; disabled runs nothing.")
-    ] = Mode.ENABLED,
-    isolation: Annotated[
-        Isolation,
-        typer.Option(
-            help="process: a fresh process for each block. shared: one for all. thread: trusted scripts only."
-        ),
-    ] = Isolation.PROCESS,
-    hardening: Annotated[
-        Hardening,
-        typer.Option(
-            help="Where the system cannot take everything away from those processes: best_effort says so and goes on, "
-            "required runs nothing. `harness doctor` shows what is missing."
-        ),
-    ] = Hardening.BEST_EFFORT,
-    limit: LimitPairs = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of Math.random, for a run that can be repeated.")] = None,
-    continue_on_error: Annotated[
-        bool, typer.Option("--continue-on-error", help="Run later blocks although an earlier one failed.")
-    ] = False,
-    accept_fenced: AcceptFenced = False,
-    as_json: AsJson = False,
-) -> None:
-    """Find the blocks of a text, run them, and show what became of each."""
-    from harness.cli.output import ending_in_exit, exit_status, json_output, print_json, read_text
-
-    with ending_in_exit(), json_output(as_json) as output:
-        text, limits, registry, approver = read_text(file), _limits(limit), _registry(tools), _approver(approve)
-
-        import anyio
-
-        from harness.pipeline import Harness
-
-        harness = Harness(
-            tools=registry,
-            limits=limits,
-            mode=mode.value,
-            approver=approver,
-            isolation=isolation.value,
-            hardening=hardening.value,
-            seed=seed,
-            continue_on_error=continue_on_error,
-            accept_fenced=accept_fenced,
-        )
-        outcome = anyio.run(harness.run, text)
-        if output is not None:
-            print_json(outcome.to_json(), output)
-        else:
-            from harness.cli.output import people
-            from harness.display import print_outcome
-
-            with people() as console:
-                print_outcome(outcome, console)
-        raise typer.Exit(exit_status(outcome))
-
-
 @app.command("check")
 def check_command(
     file: File,
@@ -214,7 +105,7 @@ def check_command(
     from harness.cli.output import ending_in_exit, json_output, print_diagnostics, print_json, read_text
 
     with ending_in_exit(), json_output(as_json) as output:
-        text, limits, registry = read_text(file), _limits(limit), _registry(tools)
+        text, limits, registry = read_text(file), limits_of(limit), registry_of(tools)
 
         import anyio
 
@@ -234,7 +125,7 @@ def check_command(
 
 @app.command("tools")
 def tools_command(
-    tools: Annotated[list[str], _TOOLS],
+    tools: Annotated[list[str], TOOLS],
     form: Annotated[
         ToolsFormat,
         typer.Option(
@@ -256,7 +147,7 @@ def tools_command(
         from harness.canonical import to_canonical_json, with_doubles
         from harness.declarations.prompt import prompt_section
 
-        registry, limits = _registry(tools), _limits(limit)
+        registry, limits = registry_of(tools), limits_of(limit)
         if output is None:
             print_plain(registry.describe("markdown"))
         elif form is ToolsFormat.JSON:
@@ -288,37 +179,3 @@ def doctor_command(as_json: AsJson = False) -> None:
                 console.print(doctor_table(found))
                 console.print(verdict(found))
         raise typer.Exit(not all(protection["active"] for protection in found))
-
-
-def _registry(references: list[str] | None) -> ToolRegistry:
-    from harness.cli.loading import load_registry
-
-    return load_registry(references or ())
-
-
-def _limits(pairs: list[str] | None) -> Limits:
-    from harness.cli.limits import parse_limits
-
-    return parse_limits(pairs or ())
-
-
-def _approver(approve: Approve | None) -> Approver | None:
-    from harness.approvals.decision import Decision
-
-    if approve in (Approve.ASK, None):
-        from harness.approvals.terminal import TerminalApprover
-        from harness.errors import UsageError
-
-        try:
-            return TerminalApprover()
-        except UsageError:
-            if approve is Approve.ASK:
-                raise
-            return None  # a call that needs approval then fails, with an error that says what to do
-    always = approve is Approve.ALWAYS
-    decision = Decision.approve() if always else Decision.deny("the command line said --approve never")
-
-    def decide(_request: ApprovalRequest) -> Decision:
-        return decision
-
-    return decide

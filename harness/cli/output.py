@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 import sys
 import traceback
@@ -12,7 +13,16 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import typer
 
-from harness.errors import HarnessInternalError, ScriptError, UsageError
+from harness.errors import (
+    ContractChangedError,
+    HarnessInternalError,
+    IdempotencyKeyError,
+    JournalError,
+    JournalKeyError,
+    ResumeTokenError,
+    ScriptError,
+    UsageError,
+)
 from harness.model import Diagnostic, ExecutionStatus, Outcome, Severity
 from harness.redaction import visible
 
@@ -30,7 +40,9 @@ __all__ = [
     "exit_status",
     "give_up",
     "json_output",
+    "moment",
     "people",
+    "print_columns",
     "print_diagnostics",
     "print_json",
     "print_plain",
@@ -41,6 +53,9 @@ FAILED, USAGE, SUSPENDED, INTERNAL, INTERRUPTED = 1, 2, 3, 4, 130
 
 _PIPE_WIDTH = 120
 """Columns where there is no terminal to ask."""
+
+_WRONGLY_CALLED = (UsageError, ContractChangedError, IdempotencyKeyError, JournalKeyError, ResumeTokenError)
+"""Something on the command line is wrong, or does not belong to the journal; nothing ran."""
 
 _FAILURES = frozenset({ExecutionStatus.ERROR, ExecutionStatus.TERMINATED, ExecutionStatus.CANCELLED})
 
@@ -72,9 +87,9 @@ def ending_in_exit() -> Iterator[None]:
         yield
     except typer.Exit:
         raise
-    except UsageError as error:
+    except _WRONGLY_CALLED as error:
         status, message = USAGE, error.message
-    except ScriptError as error:
+    except (ScriptError, JournalError) as error:
         status, message = FAILED, error.message
     except OutputError as error:
         status, message = FAILED, str(error)
@@ -142,6 +157,20 @@ def print_json(text: str, output: BinaryIO) -> None:
 def print_plain(text: str) -> None:
     with _whoever_still_reads(sys.stdout):
         sys.stdout.write(text)
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """A table of plain text for people and for ``awk``: nothing is cut, and only the last column may hold spaces."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    print_plain("".join(f"{line}\n" for line in lines))
+
+
+def moment(seconds: float | None) -> str:
+    """A time as people read it, in their zone; empty for none."""
+    if seconds is None:
+        return ""
+    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def print_diagnostics(name: str, diagnostics: Sequence[Diagnostic]) -> None:

@@ -96,7 +96,16 @@ def chained(
 def parse_event(text: str) -> Event:
     """An event from its line of JSON. Raises `JournalDamagedError`."""
     try:
-        return Event.model_validate(json.loads(text))
+        data = json.loads(text)
+        version = data.get("version") if isinstance(data, dict) else None
+        if isinstance(version, int) and version > JOURNAL_VERSION:
+            # Said before its form is looked at, which need not be one that is known here.
+            raise JournalDamagedError(
+                f"An event is of version {version}, and this library knows up to {JOURNAL_VERSION}: a newer one wrote it. "
+                "Read it with that.",
+                details={"version": version, "known": JOURNAL_VERSION},
+            )
+        return Event.model_validate(data)
     except (ValidationError, ValueError, RecursionError) as error:
         raise JournalDamagedError(f"An entry of the journal is no event: {_first_line(error)}") from None
 

@@ -19,7 +19,7 @@ from harness.journal.events import Event, chained, verify_chain
 from harness.journal.payloads import PAYLOADS, Payload
 from harness.journal.sqlite import SqliteStore
 from harness.journal.store import JournalStore, MemoryStore, StoredStream
-from harness.journal.values import EncryptedValues, NoValues, PlainValues, ValuePolicy
+from harness.journal.values import EncryptedValues, NoValues, PlainValues, ValuePolicy, new_key
 from harness.limits import MIB
 from harness.threads import Threads
 
@@ -73,6 +73,11 @@ class Journal:
         self._ended: deque[tuple[str, int]] = deque()
         self._unwritten: dict[str, EventLog] = {}
         self.store: JournalStore = _store(store)
+
+    @staticmethod
+    def new_key() -> str:
+        """A fresh key for ``values="encrypted"``; good for signing, too."""
+        return new_key()
 
     @property
     def values(self) -> str:
@@ -328,7 +333,7 @@ class EventLog:
 def _policy(values: str, key: str | None) -> ValuePolicy:
     if values == "encrypted":
         if key is None:
-            raise UsageError('values="encrypted" needs a key; harness.journal.new_key() makes one. Keep it safe.')
+            raise UsageError('values="encrypted" needs a key; Journal.new_key() makes one. Keep it safe.')
         return EncryptedValues(key)
     if key is not None:
         raise UsageError(f'A key is for values="encrypted", not for values={values!r}.')

@@ -22,7 +22,7 @@ from harness.stable import stable_execution
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.history import call_text
 
-__all__ = ["check_machine", "differences", "replay"]
+__all__ = ["RecordedCalls", "check_machine", "differences", "located", "replay"]
 
 _MOST_DIFFERENCES = 10
 
@@ -75,7 +75,7 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
             raise diverged(f"{finished.answers} frames were answered", f"the script ended after {result.frames}")
         calls.check_complete()
     except ReplayDivergenceError as error:
-        raise _at(error, record) from None
+        raise located(error, record) from None
     finally:
         await runtime.end_domain(f"replay of {record.execution_id}")
     if not finished.reproducible:
@@ -105,7 +105,7 @@ def check_machine(recorded: Mapping[str, str]) -> None:
         )
 
 
-def _at(error: ReplayDivergenceError, record: Record) -> ReplayDivergenceError:
+def located(error: ReplayDivergenceError, record: Record) -> ReplayDivergenceError:
     """With the number of the event, where the error knows the frame or the call."""
     for name, kinds in (("frame", ("frame",)), ("call", ("call_issued", "call_settled"))):
         number = error.details.get(name)
@@ -160,9 +160,14 @@ class RecordedCalls(Calls):
         if issued is None and call.id not in self._record.settled:
             raise diverged(f"call {call.id} was not made", f"the script calls tools.{call.tool}", call=call.id)
         if issued is not None:
-            recorded, now = _issued_text(issued), call_text(call)
-            if recorded != now:
-                raise diverged(f"call {call.id} was {recorded}", f"it is {now}", call=call.id)
+            self.compare(issued, call)
+
+    @staticmethod
+    def compare(issued: CallIssued, call: ToolCall) -> None:
+        """Raises `ReplayDivergenceError` if a call is not the one on record."""
+        recorded, now = _issued_text(issued), call_text(call)
+        if recorded != now:
+            raise diverged(f"call {call.id} was {recorded}", f"it is {now}", call=call.id)
 
     async def call(self, call: ToolCall) -> Settled:
         """How it ended."""

@@ -89,8 +89,12 @@ class SqliteStore:
     def _check(self, owner: int, version: int) -> None:
         if (owner, version) == (_APPLICATION_ID, JOURNAL_VERSION):
             return
-        what = "is no journal" if owner != _APPLICATION_ID else f"is a journal of version {version}"
-        raise UsageError(f"{self.path} {what}; this library reads version {JOURNAL_VERSION}. Choose another file.")
+        if owner != _APPLICATION_ID:
+            raise UsageError(f"{self.path} is no journal. Choose another file.")
+        raise UsageError(
+            f"{self.path} is a journal of version {version}; this library reads version {JOURNAL_VERSION}. Read it with the "
+            "version of the library that wrote it, or choose another file."
+        )
 
     @staticmethod
     def _create(connection: sqlite3.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -42,11 +43,13 @@ def import_lines(journal: Journal, lines: Iterable[str]) -> Imported:
     """
     imported = Imported()
     by_stream: dict[str, list[Event]] = {}
+    numbers: dict[str, list[int]] = {}
     pending: tuple[int, str] | None = None
     for number, line in enumerate(lines, 1):
         if pending is not None:
             event = _parsed(*pending)
             by_stream.setdefault(event.stream, []).append(event)
+            numbers.setdefault(event.stream, []).append(pending[0])
         pending = (number, line) if line.strip() else None
     if pending is not None:
         number, line = pending
@@ -58,9 +61,10 @@ def import_lines(journal: Journal, lines: Iterable[str]) -> Imported:
             imported.torn = line
         else:
             by_stream.setdefault(event.stream, []).append(event)
+            numbers.setdefault(event.stream, []).append(number)
     known = {stream.stream for stream in journal.store.streams()}
-    for events in by_stream.values():
-        journal.verify(events)
+    for stream, events in by_stream.items():
+        _check(journal, events, numbers[stream])
     for stream, events in by_stream.items():
         if stream in known:
             imported.known.append(stream)
@@ -69,6 +73,24 @@ def import_lines(journal: Journal, lines: Iterable[str]) -> Imported:
         imported.streams += 1
         imported.events += len(events)
     return imported
+
+
+def _check(journal: Journal, events: list[Event], numbers: list[int]) -> None:
+    """Verify a stream; the error says in which line its first bad event stands."""
+    try:
+        journal.verify(events)
+    except JournalDamagedError as error:
+        number = numbers[bisect_left(range(len(events)), True, key=lambda index: _breaks(journal, events[: index + 1]))]
+        message = f"Line {number}: {error.message}"
+        raise JournalDamagedError(message, details={**error.details, "line": number}) from None
+
+
+def _breaks(journal: Journal, events: list[Event]) -> bool:
+    try:
+        journal.verify(events)
+    except JournalDamagedError:
+        return True
+    return False
 
 
 def _parsed(number: int, line: str) -> Event:

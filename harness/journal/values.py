@@ -88,7 +88,7 @@ class EncryptedValues(PlainValues):
         except ValueError:
             raw = b""
         if len(raw) != _KEY_BYTES:
-            raise UsageError("A journal's key is 32 bytes in URL-safe base64; harness.journal.new_key() makes one.")
+            raise UsageError("A journal's key is 32 bytes in URL-safe base64; Journal.new_key() makes one.")
         self._cipher = AESGCM(raw)
 
     def close(self, values: dict[str, JsonValue], bound_to: str) -> tuple[dict[str, JsonValue] | None, str | None]:
