@@ -37,7 +37,6 @@ from harness.tools.names import BUILT_IN
 from harness.tools.observer import CallObserver
 from harness.tools.progress import ToolProgress
 from harness.tools.questions import Questions
-from harness.tools.samples import sample
 from harness.tools.source import ToolSource
 
 __all__ = ["CallFacade"]
@@ -194,6 +193,8 @@ class CallFacade:
             entry.refusal = error
         except Exception as error:  # noqa: BLE001 - as in call
             entry.refusal = _defect(call, error)
+        # What was started under an older contract of its tool may have taken effect, though it could not be made now.
+        entry.doubted = entry.refusal is not None and entry.past is not None and entry.past.started
         self._changed()
 
     async def call(self, call: ToolCall) -> Settled:
@@ -279,7 +280,8 @@ class CallFacade:
             raise entry.refusal
         invocation = cast("Invocation", entry.invocation)
         if self._is_planned(entry.call):
-            return _made_up(entry, invocation)
+            entry.made_up = True
+            return invocation.encode(invocation.preview(entry.arguments))
         if entry.needs_approval:
             answer = await self._approved(entry, invocation)
             if answer is not None:
@@ -390,14 +392,6 @@ class CallFacade:
     def _note(self, entry: Entry, record: CallRecord) -> None:
         self._book.note(entry, record)
         self._changed()
-
-
-def _made_up(entry: Entry, invocation: Invocation) -> str:
-    entry.made_up = True
-    tool = invocation.tool
-    return invocation.encode(
-        sample(tool.result) if tool.preview is None else invocation.preview(tool.with_defaults(entry.arguments))
-    )
 
 
 def _defect(call: ToolCall, error: Exception) -> HarnessInternalError:
