@@ -79,7 +79,7 @@ class ExecutionEntry:
     place: int
     """Among the executions of its text, from 0."""
     status: str
-    """``running``, ``interrupted`` (its process has ended), or as in `Execution`."""
+    """``running``, ``interrupted`` (its process has ended), ``damaged`` (its record cannot be read), or as in `Execution`."""
     started_at: float
     """Seconds since the epoch."""
     expires_at: float | None
@@ -251,7 +251,7 @@ class Durable:
     async def recover(self, run_id: str, decisions: Mapping[str, Decision], *, force: bool) -> Outcome:
         """See `Harness.recover`."""
         record = await self._read(run_id)
-        if record.suspended is not None and not decisions and owner_is_gone(record.owner) is True:
+        if record.suspended is not None and not decisions and (force or owner_is_gone(record.owner) is True):
             # It may have ended before it handed out the token.
             return await self._suspended(record)
         if record.finished is not None or record.suspended is not None:
@@ -431,10 +431,7 @@ class Durable:
                 continue
             run, status, process = runs.get(known.run), known.status, None
             if status == "running" and run is not None:
-                record = await self._read(known.run)
-                status = "interrupted" if self._is_gone(record) else "running"
-                pid = record.owner.get("pid")
-                process = pid if isinstance(pid, int) and owner_is_gone(record.owner) is not None else None
+                status, process = await self._who_works_on(known.run)
             entries.append(
                 ExecutionEntry(
                     execution_id=known.stream,
@@ -448,6 +445,21 @@ class Durable:
                 )
             )
         return entries
+
+    async def _who_works_on(self, run_id: str) -> tuple[str, int | None]:
+        """Whether a run without an end is ``running`` or ``interrupted``, and the id of its process, if it is of this
+        machine. Neither takes a key; ``damaged`` is one whose record cannot be read.
+        """
+        try:
+            events = await self._journal.events(run_id)
+        except JournalDamagedError:
+            return "damaged", None
+        who = next((event.data["owner"] for event in reversed(events) if "owner" in event.data), None)
+        if not isinstance(who, dict):
+            return "damaged", None
+        gone = run_id not in AFOOT if who == owner() else owner_is_gone(who)
+        pid = who.get("pid")
+        return "interrupted" if gone else "running", pid if isinstance(pid, int) and gone is not None else None
 
     async def sweep(self) -> int:
         """See `Harness.sweep`."""

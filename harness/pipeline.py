@@ -160,9 +160,12 @@ class Harness:
         self.journal, own_journal = given_journal(journal, signing_key)
         """What is on record; see `Journal`."""
         self._own_journal = own_journal
-        if journal is None and (approver == SUSPEND or suspend_after is not None):
+        resumable = journal is not None and self.journal.values != "omitted"
+        if not resumable and (approver == SUSPEND or suspend_after is not None):
             raise UsageError(
-                'What is suspended must be on record somewhere: Harness(journal="runs.sqlite"), or Journal() for as long as '
+                'What is suspended is resumed from the values on record, and this journal leaves them out (values="omitted").'
+                if journal is not None
+                else 'What is suspended must be on record somewhere: Harness(journal="runs.sqlite"), or Journal() for as long as '
                 "this process lives."
             )
         self.approvals = ApprovalBridge(approver, suspend_after=suspend_after)
@@ -196,7 +199,7 @@ class Harness:
             skip_thinking=skip_thinking,
             economy=self._economy,
             journal=self.journal,
-            can_suspend=journal is not None,
+            can_suspend=resumable,
             clock=given_clock(clock),
         )
         self._durable = Durable(self.journal, self._settings, self._open_runtime)
