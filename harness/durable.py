@@ -80,6 +80,8 @@ class ExecutionEntry:
     """Among the executions of its text, from 0."""
     status: str
     """``running``, ``interrupted`` (its process has ended), ``damaged`` (its record cannot be read), or as in `Execution`."""
+    outcome_status: str
+    """How the whole text stands: ``running``, ``interrupted``, ``suspended``, ``finished``, ``expired`` or ``damaged``."""
     started_at: float
     """Seconds since the epoch."""
     expires_at: float | None
@@ -258,8 +260,8 @@ class Durable:
             raise _taken(record)
         if run_id in AFOOT or not (force or self._is_gone(record)):
             raise ResumeConflictError(
-                f"The process that runs {run_id} has not ended, or is one of another machine ({record.owner}). If you know "
-                "that it has, insist: force=True, --force.",
+                f"The process that runs {run_id} ({record.owner.get('pid')}) has not ended, or is one of another machine "
+                f"({record.owner.get('machine')}). If you know that it has, insist: force=True, --force.",
                 details={"outcome_id": run_id, "status": "running"},
             )
         return await self._go_on(record, decisions)
@@ -425,19 +427,26 @@ class Durable:
         """See `Harness.executions`."""
         streams = await self._journal.streams()
         runs = {known.stream: known for known in streams if known.kind == "run"}
+        standing: dict[str, tuple[str, int | None]] = {}
         entries = []
         for known in streams:
             if known.kind != "execution":
                 continue
-            run, status, process = runs.get(known.run), known.status, None
-            if status == "running" and run is not None:
-                status, process = await self._who_works_on(known.run)
+            run = runs.get(known.run)
+            if known.run not in standing:
+                standing[known.run] = (
+                    (run.status, None)
+                    if run is not None and run.status != "running"
+                    else await self._who_works_on(known.run)
+                )
+            outcome_status, process = standing[known.run]
             entries.append(
                 ExecutionEntry(
                     execution_id=known.stream,
                     outcome_id=known.run,
                     place=known.place,
-                    status=status,
+                    status=outcome_status if known.status == "running" else known.status,
+                    outcome_status=outcome_status,
                     started_at=known.started_at,
                     expires_at=None if run is None else run.expires_at,
                     process=process,

@@ -39,7 +39,10 @@ def executions_command(
     signing_key: SigningKey = None,
     as_json: AsJson = False,
 ) -> None:
-    """List every execution on record: how it stands, and which process works on it."""
+    """List every execution on record: how it and its outcome stand, and which process works on them.
+
+    An outcome that stands interrupted is gone on with by `harness resume JOURNAL OUTCOME`.
+    """
     from harness.cli.output import ending_in_exit, json_output, moment, print_columns, print_json
 
     with ending_in_exit(), json_output(as_json) as output:
@@ -47,29 +50,34 @@ def executions_command(
 
         from harness.canonical import to_canonical_json
         from harness.cli.opening import existing_journal, on_record
+        from harness.redaction import visible
 
         wanted = _statuses(status or [])
 
-        async def look() -> tuple[int | None, list[ExecutionEntry]]:
-            async with on_record(
-                existing_journal(journal, Keys(journal_key, signing_key), read_only=not sweep)
-            ) as harness:
-                return await harness.sweep() if sweep else None, await harness.executions()
+        keys = Keys(journal_key, signing_key)
 
-        swept, entries = anyio.run(look)
+        async def look() -> tuple[int | None, list[ExecutionEntry], set[str]]:
+            async with on_record(existing_journal(journal, keys, read_only=not sweep)) as harness:
+                swept = await harness.sweep() if sweep else None
+                runs = {known.stream for known in await harness.journal.streams("run") if known.status == "running"}
+                return swept, await harness.executions(), runs
+
+        swept, entries, runs = anyio.run(look)
+        unbegun = sorted(runs - {entry.outcome_id for entry in entries})
         entries = [entry for entry in entries if not wanted or entry.status in wanted]
         if swept is not None:
             typer.echo(f"{swept} suspended {'run was' if swept == 1 else 'runs were'} ended", err=True)
         if output is not None:
             print_json(to_canonical_json([asdict(entry) for entry in entries]), output)
         elif entries:
-            rows = [("EXECUTION", "OUTCOME", "BLOCK", "STATUS", "PROCESS", "STARTED", "UNTIL", "EVENTS")]
+            rows = [("EXECUTION", "BLOCK", "STATUS", "OUTCOME", "STANDS", "PROCESS", "STARTED", "UNTIL", "EVENTS")]
             rows += [
                 (
                     entry.execution_id,
-                    entry.outcome_id,
                     str(entry.place + 1),
                     entry.status,
+                    entry.outcome_id,
+                    entry.outcome_status,
                     "-" if entry.process is None else str(entry.process),
                     moment(entry.started_at),
                     moment(entry.expires_at) or "-",
@@ -78,8 +86,10 @@ def executions_command(
                 for entry in entries
             ]
             print_columns(rows)
-        else:
+        elif wanted or not unbegun:
             typer.echo("nothing is on record" if not wanted else "nothing on record stands so", err=True)
+        if unbegun and not wanted:
+            typer.echo(f"begun, without any block yet: {', '.join(map(visible, unbegun))}", err=True)
 
 
 def _statuses(given: list[str]) -> set[str]:

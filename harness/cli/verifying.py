@@ -43,6 +43,7 @@ class Verified:
 def verified(journal: Journal) -> Verified:
     """Check all that a journal holds. Raises `JournalDamagedError` if not even its list of streams can be read."""
     found = Verified()
+    journal.store.find("")  # raises if what leads from names to streams is gone
     known = {stream.stream: stream for stream in journal.store.streams()}
     for stream in known.values():
         found.streams += 1

@@ -162,8 +162,8 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise JournalWriteError(
-            f"The journal {path.name} cannot be written: {error}. Nothing goes on without it; make room or mend its "
-            "permissions, then resume."
+            f"The journal {path.name} cannot be written: {error}. Nothing goes on without it: make room, mend its "
+            "permissions, or end what holds it, then run or resume again."
         ) from error
 
 
