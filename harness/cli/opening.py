@@ -53,7 +53,7 @@ def open_journal(path: str, keys: Keys, *, omit_values: bool = False, read_only:
     if omit_values and key is not None:
         raise UsageError("--omit-values keeps no values, so there is nothing to encrypt: leave out --journal-key.")
     return Journal(
-        SqliteStore(path, read_only=read_only),
+        SqliteStore(path, read_only=True) if read_only else path,
         values="omitted" if omit_values else "plain" if key is None else "encrypted",
         key=key,
         signing_key=signing_key,

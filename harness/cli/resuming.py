@@ -79,7 +79,7 @@ def resume_command(
         str,
         typer.Argument(
             metavar="TOKEN|ID",
-            help="The token of a suspended outcome; or the id of an outcome, once the process that ran it has ended.",
+            help="The token of a suspended outcome; or the id of an outcome that is suspended or was interrupted.",
             show_default=False,
         ),
     ],
@@ -163,8 +163,8 @@ async def _go_on(harness: Harness, some_id: str, decisions: Mapping[str, Decisio
     run_id = known[some_id].run if some_id in known else some_id
     if run_id not in known or known[run_id].status != "suspended":
         return await harness.recover(run_id, decisions, force=force)
-    # Its token is not at hand; whoever can read and write the journal can have another.
-    waiting = await harness.recover(run_id, force=force)
+    # Its token is not at hand; whoever can read and write the journal can have another. Nobody works on it.
+    waiting = await harness.recover(run_id, force=True)
     assert waiting.resume_token is not None  # noqa: S101 -- as for everything that is suspended
     return await harness.resume(waiting.resume_token, decisions)
 
