@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from harness.contracts.binding import Binding, check_binding
     from harness.contracts.values import Contract, ContractSet, Difference
     from harness.detector import Detector, detect, extract_scripts, has_blocks, validate
-    from harness.durable import ExecutionEntry
+    from harness.durable.looking import ExecutionEntry
     from harness.errors import (
         ApprovalDeniedError,
         ApprovalError,
@@ -138,7 +138,7 @@ _MODULES = {
     "harness.contracts.binding": ["Binding", "check_binding"],
     "harness.contracts.values": ["Contract", "ContractSet", "Difference"],
     "harness.detector": ["Detector", "detect", "extract_scripts", "has_blocks", "validate"],
-    "harness.durable": ["ExecutionEntry"],
+    "harness.durable.looking": ["ExecutionEntry"],
     "harness.errors": [
         "ApprovalDeniedError",
         "ApprovalError",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from pydantic import ValidationError
 
 from harness.approvals.decision import Decision
 from harness.context import ExecutionContext, merge_limits
+from harness.contracts.values import Gating
 from harness.errors import UsageError, extract_error_info
 from harness.journal.journal import Journal
 from harness.limits import MIB, Limits
@@ -23,6 +24,7 @@ __all__ = [
     "given_clock",
     "given_context",
     "given_decisions",
+    "given_gating",
     "given_journal",
     "given_key",
     "given_mode",
@@ -46,6 +48,13 @@ def given_registry(tools: object) -> ToolRegistry:
     if tools is not None and (isinstance(tools, (str, bytes)) or not isinstance(tools, Iterable)):
         raise UsageError(f"tools is a list of tools or a ToolRegistry, not {tools!r}.")
     return ToolRegistry(tools or ())
+
+
+def given_gating(gating: object) -> Gating:
+    """How much contracts may change."""
+    if gating not in get_args(Gating):
+        raise UsageError(f"gating is 'default' or 'strict', not {gating!r}.")
+    return cast("Gating", gating)
 
 
 def given_text(text: object) -> str:

@@ -5,44 +5,42 @@ from __future__ import annotations
 import inspect
 import os
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any
 
 from pydantic import JsonValue
 
 from harness.approvals.bridge import ApprovalBridge
-from harness.approvals.decision import SUSPEND, Approver, Decision
+from harness.approvals.decision import SUSPEND, Approver
 from harness.context import ExecutionContext, merge_limits
+from harness.contracts.values import Gating
 from harness.declarations.prompt import DEFAULT_CHARACTERS, prompt_section
-from harness.durable import Durable, ExecutionEntry, Order
+from harness.durable import Durable, Order
 from harness.errors import UsageError
-from harness.executor import Executor
 from harness.given import (
     check_hardening,
     given_clock,
     given_context,
-    given_decisions,
+    given_gating,
     given_journal,
     given_key,
     given_mode,
     given_registry,
-    given_result,
     given_text,
 )
 from harness.inspection import inspect_text
 from harness.journal.journal import Journal
-from harness.journal.partial import ReplayedPart
 from harness.limits import Limits
 from harness.model import Diagnostic, Outcome
+from harness.onrecord import OnRecord
 from harness.parser import Parser
 from harness.redaction import Redactor
 from harness.run import Mode, Settings
-from harness.runtime.runtime import Hardening, Isolation, Runtime
+from harness.runtime.runtime import Hardening, Isolation
 from harness.status import HarnessStatus, harness_status
-from harness.sync import Portal, in_event_loop, run_alone
+from harness.sync import in_event_loop
 from harness.tools.budget import Budget, OnBudget, OnRateLimit
 from harness.tools.cache import ResultCache
 from harness.tools.compensation import Ledger, RollbackReport
@@ -54,11 +52,10 @@ from harness.tools.telemetry import Telemetry
 
 __all__ = ["Harness", "HarnessStatus"]
 
-Result = TypeVar("Result")
 ModeChoice = Mode | Callable[[ExecutionContext], Mode | Awaitable[Mode]]
 
 
-class Harness:
+class Harness(OnRecord):
     """Runs the ``<tool-calls>`` blocks of a text.
 
     ::
@@ -87,6 +84,10 @@ class Harness:
         100 runs: enough to replay them, not to suspend.
     signing_key
         At least 16 bytes, with which every event in the journal is signed; what was not signed with it is refused.
+    gating
+        What becomes of a run that is resumed when the contracts of its tools have changed. ``"default"``: it goes on, with
+        a diagnostic that says what may fail; without one of its tools it does not. ``"strict"``: it goes on only if
+        nothing changed but descriptions. ``specs/compatibility.md`` has the rules.
     isolation
         ``"process"``: a fresh process for every execution. ``"shared"``: one process for the executions of one trust
         domain, one after another. ``"thread"``: a thread of this process, for trusted scripts only, since a script
@@ -133,6 +134,7 @@ class Harness:
         suspend_after: float | None = None,
         journal: Journal | str | os.PathLike[str] | None = None,
         signing_key: bytes | str | None = None,
+        gating: Gating = "default",
         isolation: Isolation = "process",
         hardening: Hardening = "best_effort",
         seed: int | None = None,
@@ -156,11 +158,9 @@ class Harness:
             raise UsageError(f"seed is an integer or None, not {seed!r}.")
         self.tools = given_registry(tools)
         """The registry; its ``statistics()`` tell what was called."""
-        self.limits = merge_limits(Limits(), limits)
-        self.journal, own_journal = given_journal(journal, signing_key)
-        """What is on record; see `Journal`."""
-        self._own_journal = own_journal
-        resumable = journal is not None and self.journal.values != "omitted"
+        chosen = merge_limits(Limits(), limits)
+        record, own_journal = given_journal(journal, signing_key)
+        resumable = journal is not None and record.values != "omitted"
         if not resumable and (approver == SUSPEND or suspend_after is not None):
             raise UsageError(
                 'What is suspended is resumed from the values on record, and this journal leaves them out (values="omitted").'
@@ -168,12 +168,15 @@ class Harness:
                 else 'What is suspended must be on record somewhere: Harness(journal="runs.sqlite"), or Journal() for as long as '
                 "this process lives."
             )
-        self.approvals = ApprovalBridge(approver, suspend_after=suspend_after)
-        """What waits for a person: ``pending()``, ``cancel(request_id)``, ``cancel_all()``, ``statistics``."""
+        super().__init__(
+            chosen,
+            ApprovalBridge(approver, suspend_after=suspend_after),
+            record,
+            own_journal=own_journal,
+            isolation=isolation,
+            hardening=hardening,
+        )
         self._mode = mode
-        self._isolation: Isolation = isolation
-        self._hardening: Hardening = hardening
-        self._executor = Executor()
         self._parser = Parser(limits=self.limits)
         redactor = Redactor(secrets=secrets)
         self._economy = Economy(
@@ -201,71 +204,9 @@ class Harness:
             journal=self.journal,
             can_suspend=resumable,
             clock=given_clock(clock),
+            gating=given_gating(gating),
         )
-        self._durable = Durable(self.journal, self._settings, self._open_runtime)
-        self._runtime: Runtime | None = None
-        self._portal: Portal | None = None
-        self._pid = os.getpid()
-
-    # ── opening and closing ──────────────────────────────────────────────────────────────────────────────────────
-
-    async def __aenter__(self) -> Self:
-        self._check_process()
-        if self._runtime is not None:
-            raise UsageError("This Harness is open already; one `async with` serves any number of concurrent runs.")
-        runtime = Runtime(self._isolation, self.limits, self._hardening)
-        await runtime.open()
-        self._runtime = runtime
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        await self._close(kind is None)
-
-    async def aclose(self) -> None:
-        """End what still runs and give everything back. Idempotent.
-
-        Raises `ToolExecutionError` if an async tool that was cancelled earlier runs on in spite of that.
-        """
-        await self._close(True)
-
-    async def _close(self, tell: bool) -> None:
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None:
-            self.approvals.cancel_all("the harness was closed")
-            await runtime.aclose()
-        try:
-            await self._executor.aclose(self.limits.settle_grace, tell=tell)
-        finally:
-            if self._own_journal:
-                self.journal.close()
-
-    def __enter__(self) -> Self:
-        if in_event_loop():
-            raise UsageError("There is a running event loop: write `async with Harness(…)` instead of `with`.")
-        portal = Portal()
-        try:
-            portal.call(self.__aenter__)
-        except BaseException:
-            portal.close()
-            raise
-        self._portal = portal
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._close_portal(kind is None)
-
-    def close(self) -> None:
-        """What leaving a ``with`` block does. Idempotent. Raises as `aclose`."""
-        self._close_portal(True)
-
-    def _close_portal(self, tell: bool) -> None:
-        portal, self._portal = self._portal, None
-        # In a fork of the process that opened it, the thread is not there, and nothing in it is this process's to end.
-        if portal is not None and self._pid == os.getpid():
-            try:
-                (run_alone if portal.over else portal.call)(partial(self._close, tell))
-            finally:
-                portal.close()
+        self._durable = Durable(self._settings, self._open_runtime)
 
     # ── running ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -363,131 +304,10 @@ class Harness:
             trust_domain=trust_domain,
             key=given_key(idempotency_key),
         )
-        return await self._durable.run(order, settings)
-
-    @asynccontextmanager
-    async def _open_runtime(self, needed: bool = True) -> AsyncIterator[Runtime]:
-        """What runs scripts: what this harness keeps open, or else one for this purpose alone."""
-        with self._executor.serving():
-            if self._runtime is not None:
-                yield self._runtime
-                return
-            runtime = Runtime(self._isolation, self.limits, self._hardening)
-            try:
-                if needed:
-                    await runtime.open()
-                yield runtime
-            finally:
-                await runtime.aclose()
-                # Nobody but the log can be told: the outcome must not be lost.
-                await self._executor.aclose(self.limits.settle_grace, tell=False)
-                if self._own_journal:
-                    self.journal.close()
+        return await self._durable.starting.run(order, settings)
 
     def _granting(self, tools: Selection | None) -> Settings:
         return self._settings if tools is None else replace(self._settings, registry=self.tools.select(tools))
-
-    # ── going on, and looking back ───────────────────────────────────────────────────────────────────────────────
-
-    async def resume(
-        self,
-        token: str,
-        decisions: Mapping[str, Decision] | None = None,
-        *,
-        context: ExecutionContext | Mapping[str, Any] | None = None,
-    ) -> Outcome:
-        """Go on with a suspended outcome, in this process or any that sees its journal; its blocks behind run as well.
-
-        ``decisions`` says what was decided, by the id of the request (``outcome.pending``); what is left out goes on
-        waiting, and the outcome is suspended again, with a new token. With ``context``, the caller must be the one who
-        began. Script, limits and context are those on record.
-
-        Raises `ResumeTokenError` for a token that is unknown, expired or another caller's, `ResumeConflictError` if it was
-        used, `ContractChangedError` if a tool is missing or no longer what it was, and `UsageError` for decisions about
-        what nobody asked.
-        """
-        self._check_process()
-        if not isinstance(token, str):
-            raise UsageError(f"A resume token is a string, not {token!r}.")
-        given = None if context is None else given_context(self.limits, context, None, None)
-        return await self._durable.resume(token, given_decisions(decisions), given)
-
-    async def recover(
-        self, outcome_id: str, decisions: Mapping[str, Decision] | None = None, *, force: bool = False
-    ) -> Outcome:
-        """Go on with a run whose process ended in the middle of it, or which was cancelled with its task.
-
-        Nothing is done twice: what has ended is taken from the record, a call that was started and is not idempotent
-        waits for somebody's word on what became of it (a pending request of the kind ``in_doubt``). For a run that was
-        suspended by a process that has ended since, perhaps before anybody had its token, this is its outcome with
-        another one.
-
-        Raises `ResumeConflictError` if the run is not interrupted. Whether a process of another machine still runs it
-        cannot be seen from here; ``force`` says that none does.
-        """
-        self._check_process()
-        return await self._durable.recover(outcome_id, given_decisions(decisions), force=force)
-
-    async def settle(self, deferral_id: str, value: Any = None, *, error: BaseException | str | None = None) -> bool:
-        """Give the result of a call whose tool returned `Deferred`, or say why there is none; from any process.
-
-        True if the call has it now; False if it will when its outcome is resumed. Raises `UsageError` for a call that is
-        not there, and `ResumeConflictError` for one that has its result.
-        """
-        self._check_process()
-        return await self._durable.settle(deferral_id, given_result(value, error))
-
-    async def replay(self, some_id: str, *, force: bool = False) -> Outcome:
-        """Run an execution, or all of an outcome, again from the record, without tools, and compare every call and the end.
-
-        Raises `ReplayDivergenceError` that says at which event, what was recorded and what happened; it also refuses
-        other builds of the engine or the C library than the recorded ones, unless ``force``.
-        """
-        self._check_process()
-        return await self._durable.replay(some_id, force=force)
-
-    async def replay_until(self, execution_id: str, seq: int | None = None, *, force: bool = False) -> ReplayedPart:
-        """Run an execution again up to event ``seq`` of its record, by default the last; what it had done by then.
-
-        Also for one that is suspended or was interrupted. Raises as `replay` does, and `UsageError` for an event or an
-        execution that is not there.
-        """
-        self._check_process()
-        return await self._durable.replay_until(execution_id, seq, force=force)
-
-    async def executions(self) -> list[ExecutionEntry]:
-        """Every execution on record, oldest first: how it stands, and which process works on it."""
-        self._check_process()
-        return await self._durable.executions()
-
-    async def sweep(self) -> int:
-        """End the suspended runs that nobody resumed in time; how many there were."""
-        self._check_process()
-        return await self._durable.sweep()
-
-    def resume_sync(
-        self,
-        token: str,
-        decisions: Mapping[str, Decision] | None = None,
-        *,
-        context: ExecutionContext | Mapping[str, Any] | None = None,
-    ) -> Outcome:
-        """`resume`, from code without an event loop."""
-        return self._call_sync(partial(self.resume, context=context), token, decisions)
-
-    def recover_sync(
-        self, outcome_id: str, decisions: Mapping[str, Decision] | None = None, *, force: bool = False
-    ) -> Outcome:
-        """`recover`, from code without an event loop."""
-        return self._call_sync(partial(self.recover, force=force), outcome_id, decisions)
-
-    def settle_sync(self, deferral_id: str, value: Any = None, *, error: BaseException | str | None = None) -> bool:
-        """`settle`, from code without an event loop."""
-        return self._call_sync(partial(self.settle, error=error), deferral_id, value)
-
-    def replay_sync(self, some_id: str, *, force: bool = False) -> Outcome:
-        """`replay`, from code without an event loop."""
-        return self._call_sync(partial(self.replay, force=force), some_id)
 
     # ── checking, watching, cancelling ───────────────────────────────────────────────────────────────────────────
 
@@ -557,24 +377,3 @@ class Harness:
     def rollback_sync(self, execution_id: str) -> RollbackReport:
         """`rollback`, from code without an event loop."""
         return self._call_sync(self.rollback, execution_id)
-
-    # ── helpers ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _call_sync(self, function: Callable[..., Coroutine[Any, Any, Result]], *args: Any) -> Result:
-        self._check_process()
-        if in_event_loop():
-            raise UsageError("There is a running event loop here: `await harness.run(text)` instead of run_sync.")
-        if self._portal is not None:
-            return self._portal.call(function, *args)
-        if self._runtime is not None:
-            raise UsageError(
-                "This Harness was opened with `async with`; in code without an event loop open one with `with Harness(…)`."
-            )
-        return run_alone(function, *args)
-
-    def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            raise UsageError(
-                "This Harness was made in another process, of which this one is a fork. Make one Harness in each "
-                "process, after the fork (in a prefork server: when the worker starts)."
-            )

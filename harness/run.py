@@ -7,7 +7,7 @@ import re
 import secrets
 import struct
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +15,7 @@ from harness.approvals.bridge import ApprovalBridge
 from harness.approvals.decision import Decision
 from harness.assembly import assemble
 from harness.context import ExecutionContext, ProgressGate, new_execution_id
+from harness.contracts.values import Gating
 from harness.detector import Detector, merge_text
 from harness.errors import HarnessError, HarnessInternalError, JournalError, ScriptSyntaxError
 from harness.journal.journal import Journal
@@ -71,6 +72,8 @@ class Settings:
     """Whether what waits for a person may leave this process."""
     clock: Callable[[], float] | None = None
     """In place of the system's time: seconds since the epoch."""
+    gating: Gating = "default"
+    """How much the contracts of tools may have changed when a run goes on."""
 
 
 def find_blocks(text: str, settings: Settings, limits: Limits) -> tuple[list[Segment], list[Diagnostic]]:
@@ -118,6 +121,7 @@ class Run:
         book: RunBook | None = None,
         past: RunRecord | None = None,
         decisions: Mapping[str, Decision] | None = None,
+        warnings: Sequence[Diagnostic] = (),
     ) -> None:
         self._settings = settings
         self._book = book
@@ -133,7 +137,7 @@ class Run:
         self._parsed = 0
         self._ran = 0
         self._stopped: str | None = None
-        self._diagnostics: list[Diagnostic] = []
+        self._diagnostics = list(warnings)
 
     @property
     def needs_runtime(self) -> bool:

@@ -15,6 +15,7 @@ import pytest
 from harness import (
     ContractChangedError,
     Decision,
+    Deferred,
     Execution,
     Harness,
     IdempotencyKeyError,
@@ -29,6 +30,7 @@ from harness import (
     UsageError,
     tool,
 )
+from harness.contracts.values import Gating
 from harness.journal import machine as machine_module
 from harness.journal.payloads import CallIssued, CallSettled
 from harness.journal.values import new_key
@@ -223,6 +225,33 @@ async def test_a_suspended_outcome_goes_on_elsewhere(ledger, path):
     assert (await Harness(journal=path).replay(done.id)).canonical() == done.canonical()
 
 
+@pytest.mark.requirement("JRN-057")
+@pytest.mark.parametrize("decided", [0, 1])
+async def test_what_is_decided_reaches_the_script_before_the_rest(ledger, path, decided):
+    script = """
+        const one = async (cents) => { await tools.pay({cents}); await tools.wait({ms: cents}) };
+        await Promise.all([one(1), one(2)]);
+    """
+    outcome = await suspending(ledger, path).run(block(script))
+    request, other = outcome.pending[decided], outcome.pending[1 - decided]
+    again = await suspending(ledger, path).resume(outcome.resume_token or "", {request.id: Decision.approve()})
+    assert [each.id for each in again.pending] == [other.id]
+    assert ledger.done == [f"pay {decided + 1}", f"wait {decided + 1}"]
+    denied = await suspending(ledger, path).resume(again.resume_token or "", {other.id: Decision.deny("no")})
+    assert denied.executions[0].status == "error"
+
+
+@pytest.mark.requirement("JRN-057")
+async def test_a_script_that_ends_over_what_is_decided_waits_for_nothing(ledger, path):
+    outcome = await suspending(ledger, path).run(
+        block("await Promise.all([tools.pay({cents: 1}), tools.pay({cents: 2})])")
+    )
+    denied = {outcome.pending[0].id: Decision.deny("no")}
+    done = await suspending(ledger, path).resume(outcome.resume_token or "", denied)
+    assert (done.executions[0].status, done.pending, ledger.done) == ("error", (), [])
+    assert (await Harness(journal=path).replay(done.id)).canonical() == done.canonical()
+
+
 @pytest.mark.requirement("JRN-021")
 @pytest.mark.parametrize(
     ("decision", "value", "status", "paid"),
@@ -268,21 +297,87 @@ async def test_tokens_that_are_no_good(ledger, path):
     assert token.encode() not in Path(path).read_bytes()  # noqa: ASYNC240 - a small file
 
 
-@pytest.mark.requirement("JRN-023")
-async def test_a_run_goes_on_only_with_the_tools_it_began_with(ledger, path):
-    outcome = await suspending(ledger, path).run(block("await tools.pay({cents: 5})"))
-    token, (request,) = outcome.resume_token or "", outcome.pending
+def paying(version: str = "1.0", **more: Any) -> Any:
+    """A tool ``pay`` that asks for something it did not ask for before."""
 
-    @tool(approval=True)
     async def pay(cents: int, currency: str) -> str:
         return f"{cents} {currency}"
 
+    return tool(approval=True, version=version, **more)(pay)
+
+
+@pytest.mark.requirement("JRN-023")
+async def test_a_run_does_not_go_on_without_its_tools(ledger, path):
+    outcome = await suspending(ledger, path).run(block("await tools.pay({cents: 5})"))
+    token, (request,) = outcome.resume_token or "", outcome.pending
     others = [each for each in ledger.tools() if each.name != "pay"]
-    for tools, says in ((others, "not here: pay"), ([*others, pay], "pay")):
-        with pytest.raises(ContractChangedError, match=says):
-            await Harness(tools=ToolRegistry(tools), journal=path).resume(token, {request.id: Decision.approve()})
-    done = await suspending(ledger, path).resume(token, {request.id: Decision.approve()})
-    assert one(done).value == 5
+    cases: list[tuple[list[Any], Gating, str]] = [
+        (others, "default", "'pay' 1.0 is gone"),
+        ([*others, paying()], "strict", "'pay' 1.0 changed without another version"),
+        ([*others, paying("2.0")], "strict", "'pay' 1.0 is served by version 2.0"),
+    ]
+    for tools, gating, says in cases:
+        harness = Harness(tools=ToolRegistry(tools), journal=path, gating=gating)
+        with pytest.raises(ContractChangedError, match=says) as caught:
+            await harness.resume(token, {request.id: Decision.approve()})
+        differences = caught.value.details["differences"]
+        assert list(differences) == ["pay"]
+        assert ("required_added" in {each["kind"] for each in differences["pay"]}) == (gating == "strict")
+    done = await suspending(ledger, path, gating="strict").resume(token, {request.id: Decision.approve()})
+    assert (one(done).value, done.diagnostics) == (5, ())
+
+
+@pytest.mark.requirement("JRN-023")
+async def test_a_run_goes_on_with_the_version_that_it_began_with(ledger, path):
+    outcome = await suspending(ledger, path).run(block("await tools.pay({cents: 5})"))
+    (request,) = outcome.pending
+    harness = Harness(tools=ToolRegistry([*ledger.tools(), paying("2.0")]), journal=path, gating="strict")
+    assert harness.tools.get("pay").version == "2.0"
+    done = await harness.resume(outcome.resume_token or "", {request.id: Decision.approve()})
+    assert (one(done).value, ledger.done, done.diagnostics) == (5, ["pay 5"], ())
+
+
+@pytest.mark.requirement("JRN-023")
+async def test_a_run_is_warned_of_tools_that_changed(ledger, path):
+    script = "let name; try { await tools.pay({cents: 5}) } catch (e) { name = e.name }; name"
+    outcome = await suspending(ledger, path).run(block(script))
+    (request,) = outcome.pending
+    others = [each for each in ledger.tools() if each.name != "pay"]
+    harness = Harness(tools=ToolRegistry([*others, paying()]), journal=path)
+    done = await harness.resume(outcome.resume_token or "", {request.id: Decision.approve()})
+    assert one(done).value == "ToolValidationError"
+    (warning,) = done.diagnostics
+    assert (warning.code, warning.details["tool"]) == ("contract_changed", "pay")
+    assert "currency" in warning.message
+    assert (await harness.replay(done.id)).canonical() == done.canonical()
+
+
+@pytest.mark.requirement("JRN-023", "JRN-050")
+async def test_what_was_started_under_an_older_contract_is_in_doubt(ledger, path):
+    stuck = anyio.Event()
+
+    @tool
+    async def send(text: str) -> None:
+        stuck.set()
+        await anyio.sleep_forever()
+
+    harness = Harness(tools=[send], journal=path, isolation="thread")
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as group:
+            group.start_soon(harness.run, block("await tools.send({text: 'hi'})"))
+            await stuck.wait()
+            scope.cancel()
+    (entry,) = await harness.executions()
+
+    @tool(name="send")
+    async def send_to(text: str, to: str) -> None:
+        raise AssertionError
+
+    done = await Harness(tools=[send_to], journal=path, isolation="thread").recover(entry.outcome_id)
+    (call,) = one(done).calls
+    assert call.status == "in_doubt"
+    assert call.error is not None
+    assert call.error.type == "ToolValidationError"
 
 
 @pytest.mark.requirement("JRN-025")
@@ -440,6 +535,29 @@ async def test_a_deferred_result_that_does_not_come(ledger):
     assert execution.error is not None
     assert execution.error.type == "ToolTimeoutError"
     assert [call.status for call in execution.calls] == ["in_doubt"]
+
+
+async def later() -> Deferred:
+    return Deferred()
+
+
+async def whole_number() -> int | Deferred:
+    return Deferred()
+
+
+@pytest.mark.requirement("JRN-058")
+async def test_that_a_result_comes_later_is_no_part_of_it(path):
+    harness = Harness(tools=[later, whole_number], journal=path)
+    described = {each["name"]: each["result"] for each in harness.tools.describe("json")}
+    assert described == {"later": None, "whole_number": {"type": "integer"}}
+    outcome = await harness.run(block("[await tools.later(), await tools.whole_number()]"))
+    assert await harness.settle(outcome.pending[0].id, {"a": 1}) is False
+    again = await harness.resume(outcome.resume_token or "")
+    await harness.settle(again.pending[0].id, "no number")
+    done = await harness.resume(again.resume_token or "")
+    assert one(done).calls[0].status == "ok"
+    assert one(done).error is not None
+    assert one(done).error.type == "ToolResultError"
 
 
 # ── idempotent runs ──────────────────────────────────────────────────────────────────────────────────────────────

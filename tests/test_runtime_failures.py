@@ -259,7 +259,7 @@ async def test_a_worker_that_is_killed_while_two_tools_run_cancels_the_other():
 
     async with Harness(tools=[kill_my_worker, slow]) as harness:
         outcome = await harness.run(block("await Promise.all([tools.slow(), tools.kill_my_worker()])"))
-        crashed(outcome)
+        crashed(outcome, computing=None)
         assert cancelled == [True]
         assert [call.status.value for call in outcome.executions[0].calls] == ["cancelled", "ok"]
 

@@ -30,11 +30,11 @@ from harness import (
 )
 from harness.canonical import to_canonical_json
 from harness.cli import main
-from harness.contracts import published, release
 from harness.contracts.bumps import bumps
-from harness.contracts.published import NOT_PUBLISHED, PUBLISHED, file_name, schema_of
 from harness.runtime import wire
 from harness.runtime.process import ProcessWorker
+from harness.schemas import published, release
+from harness.schemas.published import NOT_PUBLISHED, PUBLISHED, file_name, schema_of
 
 SCHEMAS = Path(__file__).parent.parent / "specs" / "schemas"
 

@@ -31,8 +31,9 @@ from harness.model import ApprovalNote, ApprovalRequest, CallStatus
 from harness.redaction import MASK, Redactor
 from harness.testing import FakeTools, ScriptedApprover, call_tool, make_test_context
 from harness.threads import Threads
+from harness.tools.callbook import MAX_REFUSED_RECORDS
 from harness.tools.calls import Settled, ToolCall
-from harness.tools.facade import MAX_REFUSED_RECORDS, CallFacade
+from harness.tools.facade import CallFacade
 from harness.tools.registry import ToolRegistry, tool
 
 pytestmark = pytest.mark.anyio

@@ -125,8 +125,8 @@ def schemas_command(
     from harness.cli.output import ending_in_exit, print_plain
 
     with ending_in_exit():
-        from harness.contracts import release as schemas
         from harness.errors import UsageError
+        from harness.schemas import release as schemas
 
         place = Path(directory)
         if check and release:

@@ -12,7 +12,7 @@ import typer
 from harness.cli.options import AsJson, JournalFile, JournalKey, Keys, SigningKey
 
 if TYPE_CHECKING:
-    from harness.durable import ExecutionEntry
+    from harness.durable.looking import ExecutionEntry
     from harness.errors import JournalError
 
 __all__ = ["approvals_command", "executions_command"]

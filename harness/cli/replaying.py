@@ -13,7 +13,7 @@ import typer
 from harness.cli.options import AsJson, JournalFile, JournalKey, Keys, SigningKey
 
 if TYPE_CHECKING:
-    from harness.durable import ExecutionEntry
+    from harness.durable.looking import ExecutionEntry
     from harness.errors import JournalError
     from harness.journal.journal import Recorded
     from harness.journal.partial import ReplayedPart

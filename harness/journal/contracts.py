@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from pydantic import JsonValue
-
-from harness.canonical import content_hash
+from harness.contracts.values import ContractSet
 from harness.errors import JournalConflictError, JournalDamagedError
 from harness.journal.journal import Journal
 from harness.journal.payloads import Contracts
@@ -30,33 +28,33 @@ class ContractShelf:
         key = tuple(tools)
         digest = self._known.get(key)
         if digest is None:
-            contracts = [tool.describe() for tool in key]
-            digest = content_hash(contracts)
+            contracts = ContractSet.of(key)
+            digest = contracts.content_hash()
             await self._write(digest, contracts)
             self._known[key] = digest
             if len(self._known) > _MOST_KNOWN:
                 self._known.popitem(last=False)
         return digest
 
-    async def _write(self, digest: str, contracts: list[dict[str, JsonValue]]) -> None:
+    async def _write(self, digest: str, contracts: ContractSet) -> None:
         stream = _stream(digest)
         if await self._journal.events(stream):
             return
         try:
-            await self._journal.begin(stream).write(Contracts(contracts=tuple(contracts)))
+            await self._journal.begin(stream).write(Contracts(contracts=contracts))
         except JournalConflictError:
             # Another run has done it meanwhile.
             return
 
-    async def read(self, digest: str) -> dict[str, dict[str, JsonValue]]:
-        """The contracts with this hash, by the name of the tool. Raises `JournalDamagedError` if they are not there."""
+    async def read(self, digest: str) -> ContractSet:
+        """The contracts with this hash. Raises `JournalDamagedError` if they are not there."""
         events = await self._journal.read(_stream(digest))
         payload = events[0].payload if events else None
-        if not isinstance(payload, Contracts) or content_hash(list(payload.contracts)) != digest:
+        if not isinstance(payload, Contracts) or payload.contracts.content_hash() != digest:
             raise JournalDamagedError(
                 "The contracts that this run began with are missing from the journal, or changed."
             )
-        return {str(contract["name"]): contract for contract in payload.contracts}
+        return payload.contracts
 
 
 def _stream(digest: str) -> str:

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue
 
+from harness.contracts.values import ContractSet
 from harness.limits import Limits
 from harness.model import ApprovalRequest, CallRecord, Execution, LogEntry, Outcome, ProgressEvent, Script
 
@@ -315,7 +316,7 @@ class Contracts(Payload):
 
     kind = "contracts"
 
-    contracts: tuple[dict[str, JsonValue], ...]
+    contracts: ContractSet
 
 
 PAYLOADS: dict[str, type[Payload]] = {

@@ -17,19 +17,18 @@ from harness.errors import (
     ScriptCancelledError,
     ScriptMemoryError,
     ScriptStackError,
-    ToolCancelledError,
-    ToolValidationError,
 )
-from harness.model import Diagnostic, LogEntry, Severity
+from harness.model import Diagnostic, Severity
 from harness.runtime import endings, wire
 from harness.runtime.adapter import Death, Worker, WorkerGoneError, WorkerPool
 from harness.runtime.aftermath import judge
 from harness.runtime.agenda import Agenda
 from harness.runtime.clock import ExecutionClock
+from harness.runtime.intake import Intake, refusal
 from harness.runtime.job import Calls, Job, Result
 from harness.runtime.past import Frame, Observer
 from harness.runtime.sources import SourceMap
-from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn, read_value
+from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn
 from harness.tools.calls import ToolCall
 
 __all__ = ["Driver"]
@@ -39,8 +38,6 @@ __all__ = ["Driver"]
 _MORE_WORKERS = 4
 _CALLS_PER_CHECKPOINT = 100
 """A frame may hold many thousands of calls, and others wait for the event loop, too."""
-_LOG_LINE_COST = 16
-"""Bytes that a logged line costs besides its text; ``js/6-console.js`` has it too."""
 _EXHAUSTION = {ScriptMemoryError.__name__, ScriptStackError.__name__}
 
 
@@ -58,7 +55,6 @@ class Driver:
         self._told = len(job.past.frames)
         self._limits = job.limits
         self._calls: Calls
-        self._gate = progress
         self._source = SourceMap(job.script.source)
         self._scope = anyio.CancelScope()
         self._clock: ExecutionClock
@@ -68,7 +64,6 @@ class Driver:
         self._in_worker = True
         self._running = 0
         self._idle = anyio.Event()
-        self._log_bytes = 0
         self._spent = job.past.spent_s
         self._aborted: HarnessError | None = None
         self._last: Collected | None = None
@@ -78,6 +73,7 @@ class Driver:
         self._watching = anyio.CancelScope()
         self._watched = False
         self.result = Result()
+        self._intake = Intake(self.result, progress, job.limits)
 
     def connect(self, calls: Calls) -> None:
         """Say who carries out the calls."""
@@ -101,7 +97,9 @@ class Driver:
         """
         if self._in_worker or self._agenda.replaying:
             return
-        only_people = self._calls.approving > 0 and self._calls.active == 0 and not self._agenda.has_arrivals
+        # A call that is settled, but whose result is not with the script yet, is one that still runs.
+        settled = self._calls.active == 0 and self._running == self._calls.approving and not self._agenda.has_arrivals
+        only_people = self._calls.approving > 0 and settled
         if only_people != self._clock.paused:
             (self._clock.pause if only_people else self._clock.resume)()
             self._agenda.wake()
@@ -268,22 +266,12 @@ class Driver:
 
     async def _take_turn(self, said: Collected, evidence: Evidence | None, group: TaskGroup) -> None:
         # All of it is checked before any of it is believed.
-        value, progress = self._checked(said)
+        value, progress = self._intake.checked(said)
         cancelled = self._agenda.take_in(said)
-        result, self._last = self.result, said
-        result.looked_at = said.looked_at or None
-        result.dropped_log_lines = said.dropped.log_lines
-        result.dropped_log_bytes = said.dropped.log_bytes
-        result.dropped_progress = said.dropped.progress
-        result.refused_calls = said.dropped.calls
-        lines = [LogEntry(level=level, text=text, line=line) for level, text, line in said.logs]
-        result.logs += lines
-        if lines and self._observer is not None and result.frames > len(self._past.frames):
+        self._last = said
+        lines = self._intake.note(said, progress, self._frame.now_ms - self._clock.epoch_ms)
+        if lines and self._observer is not None and self.result.frames > len(self._past.frames):
             self._observer.logged(lines)
-        for message, data in progress:
-            event = self._gate.offer(message, data, self._frame.now_ms - self._clock.epoch_ms)
-            if event is not None:
-                result.progress.append(event)
         alone = len(said.calls) == 1 and said.ending.state == "wait"
         for count, issued in enumerate(said.calls, 1):
             if count % _CALLS_PER_CHECKPOINT == 0:
@@ -295,29 +283,15 @@ class Driver:
             self._finish(said.ending, value, evidence)
             raise _Over
 
-    def _checked(self, said: Collected) -> tuple[JsonValue, list[tuple[str, JsonValue]]]:
-        """The script's result and the progress it reports, as data. Raises for what the prelude would not have sent."""
-        # As the prelude counts. What the last line costs besides its text may be past the limit, since it is cut to fit.
-        self._log_bytes += sum(len(text.encode()) + _LOG_LINE_COST for _, text, _ in said.logs)
-        if self._log_bytes > self._limits.log_bytes + _LOG_LINE_COST:
-            raise WorkerGoneError("the worker logged more than log_bytes", violation=True)
-        progress = [(message, read_value(data)) for message, data in said.progress]
-        ending, value = said.ending, None
-        if ending.state in ("ok", "error") and (ending.value is None) == (ending.error is None):
-            raise WorkerGoneError("the worker did not end a script with either a value or an error", violation=True)
-        if ending.value is not None and len(ending.value.encode()) <= self._limits.result_bytes:
-            value = read_value(ending.value)
-        return value, progress
-
     async def _take_call(self, issued: CallIssued, ending: Ending, group: TaskGroup, *, alone: bool) -> None:
         call = ToolCall(id=issued.id, tool=issued.tool, arguments_json=issued.args or "[]", line=issued.line)
-        refusal = _refusal(issued, over=ending.state == "error")
+        refused = refusal(issued, over=ending.state == "error")
         if self.result.frames == self._past.answers:
             # The last that is replayed: what comes of the call is on record, or is nothing.
             self._calls.admit(call)
             return
-        if refusal is not None:
-            self._agenda.arrived(await self._calls.refuse(call, refusal))
+        if refused is not None:
+            self._agenda.arrived(await self._calls.refuse(call, refused))
             return
         self._calls.admit(call)
         self._running += 1
@@ -419,18 +393,3 @@ class Driver:
 def _first_of(group: BaseExceptionGroup[KeyboardInterrupt]) -> KeyboardInterrupt:
     first = group.exceptions[0]
     return _first_of(first) if isinstance(first, BaseExceptionGroup) else first
-
-
-def _refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
-    """Why a call is not even tried."""
-    name = f"tools.{issued.tool}"
-    if issued.problem is not None:
-        return ToolValidationError(
-            f"{name}: the arguments cannot be sent: at {issued.problem.path} is {issued.problem.what}.",
-            details={"path": issued.problem.path, "found": issued.problem.what},
-        )
-    if issued.aborted:
-        return ToolCancelledError(f"{name} was not started: its signal had been aborted before.")
-    if over:
-        return ToolCancelledError(f"{name} was not started: the script had failed by then.")
-    return None

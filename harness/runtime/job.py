@@ -48,8 +48,10 @@ def _texts(script: Script) -> dict[str, str]:
 class Calls(Protocol):
     """Who carries out the calls (see `harness.tools.facade.CallFacade`)."""
 
-    approving: int
-    """Calls that wait for a person, or for whatever else answers in its own time."""
+    @property
+    def approving(self) -> int:
+        """Calls that wait for a person, or for whatever else answers in its own time."""
+        ...
 
     @property
     def parked(self) -> int:

@@ -32,6 +32,7 @@ from harness.tools.context import CallContext
 from harness.tools.deferred import Deferred
 from harness.tools.output import ToolOutput
 from harness.tools.resource import check_cents
+from harness.tools.samples import sample
 from harness.tools.tool import Tool
 
 __all__ = ["Invocation", "public_info"]
@@ -163,10 +164,15 @@ class Invocation:
             self._fail(error)
 
     def preview(self, arguments: dict[str, JsonValue]) -> JsonValue:
-        """What a dry run shows as the result: the tool's own preview. Raises what `run` raises for a failure."""
+        """What a dry run shows as the result: the tool's own preview, or a sample of what it declares to return.
+
+        Raises what `run` raises for a failure.
+        """
         preview = self.tool.preview
+        if preview is None:
+            return sample(self.tool.result)
         try:
-            return self.check(preview(arguments) if callable(preview) else preview)
+            return self.check(preview(self.tool.with_defaults(arguments)) if callable(preview) else preview)
         except ToolError:
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a preview is the host's code and may raise anything

@@ -19,14 +19,16 @@ from harness import model
 from harness.approvals.decision import Decision
 from harness.canonical import with_doubles
 from harness.context import ExecutionContext
-from harness.contracts import frames
 from harness.contracts.binding import Binding, Bound, Verdict
 from harness.contracts.bumps import RequiredBump
 from harness.contracts.values import Contract, ContractSet, Difference, Impact
-from harness.durable import ExecutionEntry
+from harness.durable.looking import ExecutionEntry
 from harness.errors import ErrorCategory, ErrorInfo
+from harness.journal.events import Event
+from harness.journal.payloads import PAYLOADS
 from harness.limits import Limits
 from harness.runtime import turns
+from harness.schemas import frames
 from harness.tools.budget import Budget
 from harness.tools.compensation import RollbackReport, RollbackStep
 from harness.tools.process.settings import ProcessLimits, ProcessSandbox
@@ -80,10 +82,13 @@ def _name(value: Any) -> str:
     return "Segment" if value is model.Segment else str(value.__name__)
 
 
+_RECORDED = {"JournalEvent": Event, **{f"{kind.__name__}Event": kind for kind in PAYLOADS.values()}}
+"""Events, and what those of each kind say: the public and the private part together."""
+
 PUBLISHED: Mapping[str, Published] = {
     **{_name(value): Published(value) for value in _WRITTEN},
     **{_name(value): Published(value, "input") for value in _READ},
-    **{name: Published(value, "input") for name, value in _FROM_WORKERS.items()},
+    **{name: Published(value, "input") for name, value in {**_FROM_WORKERS, **_RECORDED}.items()},
 }
 """Every public value that travels as JSON, by name."""
 

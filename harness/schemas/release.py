@@ -17,10 +17,10 @@ import pydantic
 from harness.canonical import content_hash, json_path, to_canonical_json
 from harness.contracts.bumps import RequiredBump, required_bump
 from harness.contracts.compare import compare_schema, severity
-from harness.contracts.published import PUBLISHED, SCHEMA_VERSION, file_name, schema_of
 from harness.contracts.values import Difference, Impact
 from harness.contracts.versions import newest, parse_version
 from harness.errors import SerializationError, UsageError
+from harness.schemas.published import PUBLISHED, SCHEMA_VERSION, file_name, schema_of
 
 __all__ = ["INDEX", "Judgement", "judge", "problems", "release", "write"]
 
@@ -72,7 +72,7 @@ def release(directory: Path) -> Path:
     path = directory / _RELEASED / f"{index['version']}.json"
     if path.is_file() and to_canonical_json(_read(path)) != to_canonical_json(snapshot):
         raise UsageError(
-            f"{path.name} was released with other schemas. Raise SCHEMA_VERSION in harness/contracts/published.py."
+            f"{path.name} was released with other schemas. Raise SCHEMA_VERSION in harness/schemas/published.py."
         )
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"{to_canonical_json(snapshot)}\n", encoding="utf-8")
@@ -89,7 +89,7 @@ def problems(directory: Path) -> list[str]:
     if judgement.bump is not None and not judgement.bump.sufficient:
         worst = severity(judgement.differences)
         first = [f" {one.path}: {one.message}" for one in judgement.differences if one.severity is worst][:1]
-        todo = "Set SCHEMA_VERSION in harness/contracts/published.py and run `make schemas`."
+        todo = "Set SCHEMA_VERSION in harness/schemas/published.py and run `make schemas`."
         found.append(f"{judgement.bump.message} {todo}{''.join(first)}")
     return found
 

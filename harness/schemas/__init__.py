@@ -1,0 +1,1 @@
+"""The JSON Schemas of the public values: what they are, and what was released."""
