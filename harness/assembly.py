@@ -104,14 +104,18 @@ def assemble(
 
 def _waits_for(pending: tuple[ApprovalRequest, ...]) -> str:
     kinds = [request.kind for request in pending]
-    parts = [f"{kinds.count(kind)} {words}" for kind, words in _WAITS if kind in kinds]
+    parts = [
+        f"1 {one}" if kinds.count(kind) == 1 else f"{kinds.count(kind)} {more}"
+        for kind, one, more in _WAITS
+        if kind in kinds
+    ]
     return f"waiting for {' and '.join(parts)}"
 
 
 _WAITS = (
-    ("approval", "approvals"),
-    ("in_doubt", "answers on calls in doubt"),
-    ("deferred", "results that come later"),
+    ("approval", "approval", "approvals"),
+    ("in_doubt", "answer on a call in doubt", "answers on calls in doubt"),
+    ("deferred", "result that comes later", "results that come later"),
 )
 
 

@@ -160,9 +160,12 @@ class Harness(OnRecord):
         """The registry; its ``statistics()`` tell what was called."""
         chosen = merge_limits(Limits(), limits)
         record, own_journal = given_journal(journal, signing_key)
-        if journal is None and (approver == SUSPEND or suspend_after is not None):
+        resumable = journal is not None and record.values != "omitted"
+        if not resumable and (approver == SUSPEND or suspend_after is not None):
             raise UsageError(
-                'What is suspended must be on record somewhere: Harness(journal="runs.sqlite"), or Journal() for as long as '
+                'What is suspended is resumed from the values on record, and this journal leaves them out (values="omitted").'
+                if journal is not None
+                else 'What is suspended must be on record somewhere: Harness(journal="runs.sqlite"), or Journal() for as long as '
                 "this process lives."
             )
         super().__init__(
@@ -199,7 +202,7 @@ class Harness(OnRecord):
             skip_thinking=skip_thinking,
             economy=self._economy,
             journal=self.journal,
-            can_suspend=journal is not None,
+            can_suspend=resumable,
             clock=given_clock(clock),
             gating=given_gating(gating),
         )

@@ -15,6 +15,7 @@ import pytest
 from harness import (
     ContractChangedError,
     Decision,
+    Deferred,
     Execution,
     Harness,
     IdempotencyKeyError,
@@ -221,6 +222,33 @@ async def test_a_suspended_outcome_goes_on_elsewhere(ledger, path):
     assert done.id == outcome.id
     assert done.executions[0].id == first.id
     assert (done.pending, done.resume_token) == ((), None)
+    assert (await Harness(journal=path).replay(done.id)).canonical() == done.canonical()
+
+
+@pytest.mark.requirement("JRN-057")
+@pytest.mark.parametrize("decided", [0, 1])
+async def test_what_is_decided_reaches_the_script_before_the_rest(ledger, path, decided):
+    script = """
+        const one = async (cents) => { await tools.pay({cents}); await tools.wait({ms: cents}) };
+        await Promise.all([one(1), one(2)]);
+    """
+    outcome = await suspending(ledger, path).run(block(script))
+    request, other = outcome.pending[decided], outcome.pending[1 - decided]
+    again = await suspending(ledger, path).resume(outcome.resume_token or "", {request.id: Decision.approve()})
+    assert [each.id for each in again.pending] == [other.id]
+    assert ledger.done == [f"pay {decided + 1}", f"wait {decided + 1}"]
+    denied = await suspending(ledger, path).resume(again.resume_token or "", {other.id: Decision.deny("no")})
+    assert denied.executions[0].status == "error"
+
+
+@pytest.mark.requirement("JRN-057")
+async def test_a_script_that_ends_over_what_is_decided_waits_for_nothing(ledger, path):
+    outcome = await suspending(ledger, path).run(
+        block("await Promise.all([tools.pay({cents: 1}), tools.pay({cents: 2})])")
+    )
+    denied = {outcome.pending[0].id: Decision.deny("no")}
+    done = await suspending(ledger, path).resume(outcome.resume_token or "", denied)
+    assert (done.executions[0].status, done.pending, ledger.done) == ("error", (), [])
     assert (await Harness(journal=path).replay(done.id)).canonical() == done.canonical()
 
 
@@ -507,6 +535,29 @@ async def test_a_deferred_result_that_does_not_come(ledger):
     assert execution.error is not None
     assert execution.error.type == "ToolTimeoutError"
     assert [call.status for call in execution.calls] == ["in_doubt"]
+
+
+async def later() -> Deferred:
+    return Deferred()
+
+
+async def whole_number() -> int | Deferred:
+    return Deferred()
+
+
+@pytest.mark.requirement("JRN-058")
+async def test_that_a_result_comes_later_is_no_part_of_it(path):
+    harness = Harness(tools=[later, whole_number], journal=path)
+    described = {each["name"]: each["result"] for each in harness.tools.describe("json")}
+    assert described == {"later": None, "whole_number": {"type": "integer"}}
+    outcome = await harness.run(block("[await tools.later(), await tools.whole_number()]"))
+    assert await harness.settle(outcome.pending[0].id, {"a": 1}) is False
+    again = await harness.resume(outcome.resume_token or "")
+    await harness.settle(again.pending[0].id, "no number")
+    done = await harness.resume(again.resume_token or "")
+    assert one(done).calls[0].status == "ok"
+    assert one(done).error is not None
+    assert one(done).error.type == "ToolResultError"
 
 
 # ── idempotent runs ──────────────────────────────────────────────────────────────────────────────────────────────

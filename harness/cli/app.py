@@ -19,7 +19,9 @@ from harness.cli.journal import journal_app
 from harness.cli.options import TOOLS, AcceptFenced, AsJson, File, LimitPairs, Tools, limits_of, registry_of
 from harness.cli.records import approvals_command, executions_command
 from harness.cli.replaying import replay_command
-from harness.cli.running import resume_command, run_command, settle_command
+from harness.cli.resuming import resume_command
+from harness.cli.running import run_command
+from harness.cli.settling import settle_command
 
 __all__ = ["run"]
 

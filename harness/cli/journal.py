@@ -28,7 +28,7 @@ def export_command(
     journal: JournalFile,
     outcomes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[OUTCOME_ID]…", help="Only these and their executions.", show_default=False),
+        typer.Argument(metavar="OUTCOME_ID", help="Only these and their executions.", show_default=False),
     ] = None,
     *,
     output: Annotated[
@@ -41,11 +41,13 @@ def export_command(
 
     with ending_in_exit(), json_output(output is None) as standard:
         from harness.cli.opening import existing_journal
+        from harness.cli.output import counted
         from harness.cli.transfer import write_lines
         from harness.errors import UsageError
         from harness.journal.transfer import export_lines
+        from harness.redaction import visible
 
-        opened = existing_journal(journal, Keys())
+        opened = existing_journal(journal, Keys(), read_only=True)
         try:
             known = {stream.stream for stream in opened.store.streams("run")}
             missing = [name for name in outcomes or () if name not in known]
@@ -57,7 +59,7 @@ def export_command(
                     print_json(line, standard)
             elif output is not None:
                 count = write_lines(output, lines)
-                typer.echo(f"{count:,} events were written to {output}", err=True)
+                typer.echo(f"{counted(count, 'event')} written to {visible(output)}", err=True)
         finally:
             opened.close()
 
@@ -113,7 +115,7 @@ def verify_command(
 ) -> None:
     """Check every event on record: its hash, its place in its chain, and with keys its signature and its values.
 
-    Exit status: 0 if all is well, 1 if something is damaged.
+    Exit status: 0 if all is well, 1 if something is damaged or does not open with the key that was given.
     """
     from harness.cli.output import FAILED, ending_in_exit, json_output, print_json, print_plain
 
@@ -123,7 +125,7 @@ def verify_command(
         from harness.cli.verifying import verified, verified_lines
 
         keys = Keys(journal_key, signing_key)
-        opened = existing_journal(journal, keys)
+        opened = existing_journal(journal, keys, read_only=True)
         try:
             found = verified(opened)
         finally:
@@ -132,7 +134,7 @@ def verify_command(
             print_json(to_canonical_json(found.to_dict()), output)
         else:
             print_plain("".join(f"{line}\n" for line in verified_lines(found, keys)))
-        if found.damaged:
+        if found.damaged or (journal_key is not None and found.unopened):
             raise typer.Exit(FAILED)
 
 
@@ -140,7 +142,7 @@ def verify_command(
 def delete_command(
     journal: JournalFile,
     outcomes: Annotated[
-        list[str], typer.Argument(metavar="OUTCOME_ID…", help="With all their executions.", show_default=False)
+        list[str], typer.Argument(metavar="OUTCOME_ID", help="With all their executions.", show_default=False)
     ],
     *,
     force: Annotated[

@@ -11,6 +11,7 @@ from typing import Any
 from harness.cli.options import Keys
 from harness.errors import UsageError
 from harness.journal.journal import Journal
+from harness.journal.sqlite import SqliteStore
 from harness.pipeline import Harness
 
 __all__ = ["existing_journal", "on_record", "open_journal", "secret_from"]
@@ -43,25 +44,27 @@ def secret_from(option: str, source: str) -> str:
     return secret.strip()
 
 
-def open_journal(path: str, keys: Keys, *, omit_values: bool = False) -> Journal:
-    """The journal in a file, which is made if it is not there. Raises `UsageError`."""
+def open_journal(path: str, keys: Keys, *, omit_values: bool = False, read_only: bool = False) -> Journal:
+    """The journal in a file, which is made if it is not there and may be written. Raises `UsageError`."""
+    if not path:
+        raise UsageError("The journal has no name: say in which file it is.")
     key = None if keys.journal is None else secret_from("--journal-key", keys.journal)
     signing_key = None if keys.signing is None else secret_from("--signing-key", keys.signing)
     if omit_values and key is not None:
         raise UsageError("--omit-values keeps no values, so there is nothing to encrypt: leave out --journal-key.")
     return Journal(
-        path,
+        SqliteStore(path, read_only=True) if read_only else path,
         values="omitted" if omit_values else "plain" if key is None else "encrypted",
         key=key,
         signing_key=signing_key,
     )
 
 
-def existing_journal(path: str, keys: Keys) -> Journal:
-    """As `open_journal`, but a file that is not there is a `UsageError`."""
-    if not Path(path).is_file():
-        raise UsageError(f"There is no journal {path}; `harness run --journal {path}` would begin one.")
-    return open_journal(path, keys)
+def existing_journal(path: str, keys: Keys, *, read_only: bool = False) -> Journal:
+    """As `open_journal`, but a file that is not there is a `UsageError`. With ``read_only`` it may lie where nobody can write."""
+    if not path or not Path(path).exists():
+        raise UsageError(f"There is no journal {path!r}; `harness run FILE --journal PATH` begins one.")
+    return open_journal(path, keys, read_only=read_only)
 
 
 @asynccontextmanager

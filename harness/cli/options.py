@@ -32,6 +32,7 @@ __all__ = [
     "Keys",
     "LimitPairs",
     "SigningKey",
+    "SuspendAfter",
     "Tools",
     "approver_of",
     "limits_of",
@@ -109,6 +110,16 @@ SigningKey = Annotated[
         "--signing-key",
         metavar="env:NAME|file:PATH",
         help="Where the key is with which every event of the journal is signed, and without which none counts.",
+        show_default=False,
+    ),
+]
+SuspendAfter = Annotated[
+    float | None,
+    typer.Option(
+        "--suspend-after",
+        metavar="SECONDS",
+        min=0.0,
+        help="Suspend a script for which nobody has answered after so many seconds.",
         show_default=False,
     ),
 ]

@@ -36,6 +36,7 @@ __all__ = [
     "SUSPENDED",
     "USAGE",
     "OutputError",
+    "counted",
     "ending_in_exit",
     "exit_status",
     "give_up",
@@ -161,16 +162,25 @@ def print_plain(text: str) -> None:
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
     """A table of plain text for people and for ``awk``: nothing is cut, and only the last column may hold spaces."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    shown = [[visible(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown)
     print_plain("".join(f"{line}\n" for line in lines))
+
+
+def counted(number: int, what: str) -> str:
+    """``1 event``, ``1,000 events``."""
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def moment(seconds: float | None) -> str:
     """A time as people read it, in their zone; empty for none."""
     if seconds is None:
         return ""
-    return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
+    try:
+        return dt.datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%dT%H:%M:%S%z")
+    except (ValueError, OverflowError, OSError):  # a clock, or somebody, wrote what is no time
+        return f"{seconds:g}"
 
 
 def print_diagnostics(name: str, diagnostics: Sequence[Diagnostic]) -> None:

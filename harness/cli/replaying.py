@@ -48,7 +48,7 @@ def replay_command(
     some_id: Annotated[
         str | None,
         typer.Argument(
-            metavar="[ID]", help="An outcome or an execution; without it, all that is on record.", show_default=False
+            metavar="ID", help="An outcome or an execution; without it, all that is on record.", show_default=False
         ),
     ] = None,
     *,
@@ -90,7 +90,7 @@ def replay_command(
             raise UsageError("--until is about one execution: name it. `harness executions` lists them.")
 
         async def replay() -> bool:
-            async with on_record(existing_journal(journal, keys)) as harness, harness:
+            async with on_record(existing_journal(journal, keys, read_only=True)) as harness, harness:
                 runs = _chosen(await harness.executions(), some_id)
                 if until is not None:
                     part, events = await _part(harness, runs, until, force=force)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from harness.cli.output import counted
 from harness.cli.waiting import arguments_text
 from harness.errors import JournalError
 from harness.journal.journal import Recorded
@@ -47,7 +48,7 @@ def _says(payload: Payload) -> str:  # noqa: C901, PLR0911 -- a line for each ki
             given = ", ".join(f"{kind} {number}" for kind, number in payload.items) or "starts the script"
             return f"frame {payload.number}, clock {payload.now_ms}: {given}"
         case CallIssued():
-            line = "" if payload.line is None else f" in line {payload.line}"
+            line = "" if payload.line is None else f" in line {payload.line} of the script"
             return f"call {payload.call}: tools.{visible(payload.tool)}({_arguments(payload.arguments_json)}){line}"
         case ApprovalAsked():
             return f"call {payload.call}: {payload.about.replace('_', ' ')} {payload.request_id}: {_cut(payload.request.reason)}"
@@ -66,7 +67,7 @@ def _says(payload: Payload) -> str:  # noqa: C901, PLR0911 -- a line for each ki
         case Resumed():
             return "goes on"
         case Finished():
-            return f"{payload.status}, after {payload.answers} frames"
+            return f"{payload.status}, after {counted(payload.answers, 'frame')}"
         case _:
             return ""
 
@@ -98,9 +99,9 @@ def _cut(text: str) -> str:
 
 def part_lines(part: ReplayedPart) -> Iterator[str]:
     """Where an execution stood at an event."""
-    yield f"{part.execution_id}  replayed to event {part.seq} of {part.events}, {part.frames} frames given"
+    yield f"{part.execution_id}  replayed to event {part.seq} of {part.events}, {counted(part.frames, 'frame')} given"
     for call in part.calls:
-        line = "" if call.line is None else f"  line {call.line}"
+        line = "" if call.line is None else f"  in line {call.line} of the script"
         yield f"  call {call.seq}  {call.state}  tools.{visible(call.tool)}({arguments_text(call.args)}){line}"
     for log in part.logs:
         yield f"  {log.level}  {_cut(log.text)}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
+from harness.cli.output import counted
 from harness.errors import JournalDamagedError, UsageError
 from harness.journal.transfer import Imported
 from harness.redaction import visible
@@ -43,29 +46,43 @@ def _decoded(data: bytes) -> Iterator[str]:
 
 
 def write_lines(file: str, lines: Iterable[str]) -> int:
-    """Write lines to a file that takes the place of what is there once all are written; how many. Raises `UsageError`."""
+    """Write lines to a file that takes the place of what is there once all are written; how many. Raises `UsageError`.
+
+    What is there and is no file (a pipe, ``/dev/stdout``) is written to as it is, and so is what a link leads to.
+    """
     path = Path(file)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     count = 0
     try:
-        try:
-            with part.open("w", encoding="utf-8", newline="\n") as stream:
-                for line in lines:
-                    stream.write(f"{line}\n")
-                    count += 1
-            part.replace(path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        with _in_place(path) as stream:
+            for line in lines:
+                stream.write(f"{line}\n")
+                count += 1
     except OSError as error:
         raise UsageError(f"{file} cannot be written: {error.strerror or error}.") from error
     return count
 
 
+@contextmanager
+def _in_place(path: Path) -> Iterator[TextIO]:
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        return
+    path = path.resolve()
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as stream:
+            yield stream
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
 def imported_lines(imported: Imported) -> Iterator[str]:
     """What an import took in, for people."""
-    yield f"{imported.events:,} events of {imported.streams:,} streams were taken in."
+    yield f"{counted(imported.events, 'event')} of {counted(imported.streams, 'stream')} {'was' if imported.events == 1 else 'were'} taken in."
     if imported.known:
-        yield f"{len(imported.known):,} were known and are left as they are: {', '.join(map(visible, imported.known))}"
+        yield f"What is known is left as it is: {', '.join(map(visible, imported.known))}"
     if imported.torn is not None:
-        yield f"The last line was cut off after {len(imported.torn):,} characters and is left out."
+        yield f"The last line was cut off after {counted(len(imported.torn), 'character')} and is left out."

@@ -60,6 +60,7 @@ def print_how_to_go_on(outcome: Outcome, console: Console, journal: str, options
         if any(request.kind == kind for request in outcome.pending):
             _say(console, answers.format(settle=settle))
     _say(console, "Whoever has this token can go on, once; then the outcome comes with another, or is at its end.")
+    _say(console, f"If it is lost, {outcome.id} serves in its place, with whoever can write to the journal.")
 
 
 def _say(console: Console, text: str) -> None:

@@ -62,15 +62,15 @@ class Continuing:
     async def recover(self, run_id: str, decisions: Mapping[str, Decision], *, force: bool) -> Outcome:
         """See `Harness.recover`."""
         record = await known_run(self._journal, run_id)
-        if record.suspended is not None and not decisions and owner_is_gone(record.owner) is True:
+        if record.suspended is not None and not decisions and (force or owner_is_gone(record.owner) is True):
             # It may have ended before it handed out the token.
             return await self.suspended(record)
         if record.finished is not None or record.suspended is not None:
             raise taken(record)
         if run_id in AFOOT or not (force or is_gone(record)):
             raise ResumeConflictError(
-                f"The process that runs {run_id} has not ended, or is one of another machine ({record.owner}). If you know "
-                "that it has, insist: force=True, --force.",
+                f"The process that runs {run_id} ({record.owner.get('pid')}) has not ended, or is one of another machine "
+                f"({record.owner.get('machine')}). If you know that it has, insist: force=True, --force.",
                 details={"outcome_id": run_id, "status": "running"},
             )
         return await self.go_on(record, decisions)

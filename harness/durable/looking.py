@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from harness.context import ExecutionContext
-from harness.durable.flights import Open, is_gone, known_run
+from harness.durable.flights import Open, known_run
 from harness.errors import JournalConflictError, JournalDamagedError, UsageError
-from harness.journal.owners import owner_is_gone
+from harness.journal.owners import AFOOT, owner, owner_is_gone
 from harness.journal.partial import ReplayedPart, replay_until
 from harness.journal.record import Record
 from harness.journal.replay import replay
@@ -32,7 +32,9 @@ class ExecutionEntry:
     place: int
     """Among the executions of its text, from 0."""
     status: str
-    """``running``, ``interrupted`` (its process has ended), or as in `Execution`."""
+    """``running``, ``interrupted`` (its process has ended), ``damaged`` (its record cannot be read), or as in `Execution`."""
+    outcome_status: str
+    """How the whole text stands: ``running``, ``interrupted``, ``suspended``, ``finished``, ``expired`` or ``damaged``."""
     started_at: float
     """Seconds since the epoch."""
     expires_at: float | None
@@ -40,6 +42,20 @@ class ExecutionEntry:
     process: int | None
     """Id of the process that works on it, or did last, if that is of this machine."""
     events: int
+
+
+def _entry(known: StoredStream, run: StoredStream | None, outcome_status: str, process: int | None) -> ExecutionEntry:
+    return ExecutionEntry(
+        execution_id=known.stream,
+        outcome_id=known.run,
+        place=known.place,
+        status=outcome_status if known.status == "running" else known.status,
+        outcome_status=outcome_status,
+        started_at=known.started_at,
+        expires_at=None if run is None else run.expires_at,
+        process=process,
+        events=known.events,
+    )
 
 
 class Looking:
@@ -99,25 +115,31 @@ class Looking:
         """See `Harness.executions`."""
         streams = await self._journal.streams()
         runs = {known.stream: known for known in streams if known.kind == "run"}
-        return [await self._entry(known, runs.get(known.run)) for known in streams if known.kind == "execution"]
+        standing: dict[str, tuple[str, int | None]] = {
+            stream: (run.status, None) for stream, run in runs.items() if run.status != "running"
+        }
+        entries = []
+        for known in streams:
+            if known.kind == "execution":
+                if known.run not in standing:
+                    standing[known.run] = await self._who_works_on(known.run)
+                entries.append(_entry(known, runs.get(known.run), *standing[known.run]))
+        return entries
 
-    async def _entry(self, known: StoredStream, run: StoredStream | None) -> ExecutionEntry:
-        status, process = known.status, None
-        if status == "running" and run is not None:
-            record = await known_run(self._journal, known.run)
-            status = "interrupted" if is_gone(record) else "running"
-            pid = record.owner.get("pid")
-            process = pid if isinstance(pid, int) and owner_is_gone(record.owner) is not None else None
-        return ExecutionEntry(
-            execution_id=known.stream,
-            outcome_id=known.run,
-            place=known.place,
-            status=status,
-            started_at=known.started_at,
-            expires_at=None if run is None else run.expires_at,
-            process=process,
-            events=known.events,
-        )
+    async def _who_works_on(self, run_id: str) -> tuple[str, int | None]:
+        """Whether a run without an end is ``running`` or ``interrupted``, and the id of its process, if that is of this
+        machine. It takes no key; ``damaged`` is one whose record cannot be read.
+        """
+        try:
+            events = await self._journal.events(run_id)
+        except JournalDamagedError:
+            return "damaged", None
+        who = next((event.data["owner"] for event in reversed(events) if "owner" in event.data), None)
+        if not isinstance(who, dict):
+            return "damaged", None
+        gone = run_id not in AFOOT if who == owner() else owner_is_gone(who)
+        pid = who.get("pid")
+        return "interrupted" if gone else "running", pid if isinstance(pid, int) and gone is not None else None
 
     # ── what nobody resumed in time ──────────────────────────────────────────────────────────────────────────────
 

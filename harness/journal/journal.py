@@ -212,8 +212,9 @@ class Journal:
         runs = {each.stream: each.run or each.stream for each in known}
         runs.update((log.stream, log.run or log.stream) for log in self._unwritten.values())
         run = runs.get(some_id, some_id)
+        settled = tuple(f"settlement_dfr_{stream}_" for stream, of in runs.items() if of == run)
         for stream, of in runs.items():
-            if of == run:
+            if of == run or stream.startswith(settled):
                 self._unwritten.pop(stream, None)
                 await _call(self.store, partial(self.store.delete, stream))
 

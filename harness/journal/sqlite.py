@@ -11,102 +11,36 @@ from dataclasses import astuple
 from pathlib import Path
 
 from harness.errors import JournalDamagedError, JournalWriteError, UsageError
-from harness.journal.events import JOURNAL_VERSION, Event, parse_event
+from harness.journal.events import Event, parse_event
+from harness.journal.sqlite_file import open_file
 from harness.journal.store import StoredStream, conflict, names_of, stored
 
 __all__ = ["SqliteStore"]
 
-_APPLICATION_ID = 0x68726E73
-_BUSY_SECONDS = 10.0
-_SCHEMA = """
-CREATE TABLE streams (
-    stream TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    run TEXT NOT NULL,
-    place INTEGER NOT NULL,
-    started_at REAL NOT NULL,
-    status TEXT NOT NULL,
-    expires_at REAL,
-    events INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE events (
-    stream TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    body TEXT NOT NULL,
-    PRIMARY KEY (stream, seq)
-) WITHOUT ROWID;
-CREATE TABLE names (
-    name TEXT PRIMARY KEY,
-    stream TEXT NOT NULL
-) WITHOUT ROWID;
-"""
 _COLUMNS = "stream, kind, run, place, started_at, status, expires_at, events"
+_TYPES: tuple[type | tuple[type, ...], ...] = (str, str, str, int, float, str, (float, type(None)), int)
+"""Of these columns: SQLite itself takes anything."""
 
 
 class SqliteStore:
     """Events in a file, which several processes of one machine may use at the same time.
 
-    Raises `UsageError` if the path cannot be a journal: no such folder, no permission, another kind of file.
+    With ``read_only`` it stays as it is, and may lie where nobody can write. Raises `UsageError` if the path cannot be a
+    journal: no such folder, no permission, another kind of file.
     """
 
     blocking = True
     durable = True
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, read_only: bool = False) -> None:
         self.path = Path(path)
+        self._read_only = read_only
         self._lock = threading.Lock()
         self._pid = os.getpid()
         """Of the process that opened the connection: SQLite does not survive a fork."""
         self._connection: sqlite3.Connection | None = None
         # Opened again when it is used, so that a journal which nobody uses holds nothing.
-        self._open().close()
-
-    def _open(self) -> sqlite3.Connection:
-        try:
-            return self._connect()
-        except sqlite3.Error as error:
-            raise UsageError(f"{self.path} cannot be used as a journal: {error}.") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=16
-        )
-        try:
-            (owner,) = connection.execute("PRAGMA application_id").fetchone()
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-            if tables:
-                self._check(owner, version)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            if not tables:
-                self._create(connection)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    def _check(self, owner: int, version: int) -> None:
-        if (owner, version) == (_APPLICATION_ID, JOURNAL_VERSION):
-            return
-        if owner != _APPLICATION_ID:
-            raise UsageError(f"{self.path} is no journal. Choose another file.")
-        raise UsageError(
-            f"{self.path} is a journal of version {version}; this library reads version {JOURNAL_VERSION}. Read it with the "
-            "version of the library that wrote it, or choose another file."
-        )
-
-    @staticmethod
-    def _create(connection: sqlite3.Connection) -> None:
-        connection.execute("BEGIN IMMEDIATE")
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        # Another process may have been quicker.
-        if not tables:
-            for statement in _SCHEMA.split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {JOURNAL_VERSION}")
-        connection.execute("COMMIT")
+        open_file(self.path, read_only=read_only).close()
 
     @contextmanager
     def _use(self) -> Iterator[sqlite3.Connection]:
@@ -114,7 +48,7 @@ class SqliteStore:
             raise UsageError("This journal was opened before the process was forked; open it again in each process.")
         with self._lock:
             if self._connection is None:
-                self._connection, self._pid = self._open(), os.getpid()
+                self._connection, self._pid = open_file(self.path, read_only=self._read_only), os.getpid()
             yield self._connection
 
     def append(self, events: Sequence[Event]) -> None:
@@ -141,7 +75,7 @@ class SqliteStore:
                 known = connection.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream = ?", (stream,)).fetchone()  # noqa: S608 - a constant
             finally:
                 connection.execute("ROLLBACK")
-        events = [parse_event(body) for (body,) in rows]
+        events = [_parsed(stream, number, body) for number, (body,) in enumerate(rows, 1)]
         after: StoredStream | None = None
         for event in events:
             after = stored(event, after)
@@ -157,7 +91,13 @@ class SqliteStore:
         """See `harness.journal.store.JournalStore`."""
         query = f"SELECT {_COLUMNS} FROM streams WHERE ?1 IS NULL OR kind = ?1 ORDER BY started_at, place"  # noqa: S608 - a constant
         with self._use() as connection, _reading(self.path):
-            return [StoredStream(*row) for row in connection.execute(query, (kind,))]
+            rows = connection.execute(query, (kind,)).fetchall()
+        for row in rows:
+            if not all(isinstance(value, kinds) for value, kinds in zip(row, _TYPES, strict=True)):
+                raise JournalDamagedError(
+                    f"The journal {self.path.name} was changed by hand: {row!r} is no stream of it."
+                )
+        return [StoredStream(*row) for row in rows]
 
     def find(self, name: str) -> str | None:
         """See `harness.journal.store.JournalStore`."""
@@ -191,6 +131,16 @@ class SqliteStore:
                 connection.close()
 
 
+def _parsed(stream: str, number: int, body: str) -> Event:
+    try:
+        return parse_event(body)
+    except JournalDamagedError as error:
+        raise JournalDamagedError(
+            f"Event {number} of {stream} cannot be read: {error.message}",
+            details={**error.details, "stream": stream, "seq": number},
+        ) from None
+
+
 def _insert(connection: sqlite3.Connection, event: Event) -> None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream = ?", (event.stream,)).fetchone()  # noqa: S608 - a constant
     before = None if row is None else StoredStream(*row)
@@ -212,8 +162,8 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise JournalWriteError(
-            f"The journal {path.name} cannot be written: {error}. Nothing goes on without it; make room or mend its "
-            "permissions, then resume."
+            f"The journal {path.name} cannot be written: {error}. Nothing goes on without it: make room, mend its "
+            "permissions, or end what holds it, then run or resume again."
         ) from error
 
 

@@ -53,7 +53,9 @@ class PlainValues:
     ) -> dict[str, JsonValue] | None:
         del bound_to
         if sealed is not None:
-            raise JournalKeyError("The values in this journal are encrypted; give the key (journal_key).")
+            raise JournalKeyError(
+                "The values in this journal are encrypted; give the key (Journal(key=…), --journal-key)."
+            )
         return values
 
 

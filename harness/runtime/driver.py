@@ -97,7 +97,9 @@ class Driver:
         """
         if self._in_worker or self._agenda.replaying:
             return
-        only_people = self._calls.approving > 0 and self._calls.active == 0 and not self._agenda.has_arrivals
+        # A call that is settled, but whose result is not with the script yet, is one that still runs.
+        settled = self._calls.active == 0 and self._running == self._calls.approving and not self._agenda.has_arrivals
+        only_people = self._calls.approving > 0 and settled
         if only_people != self._clock.paused:
             (self._clock.pause if only_people else self._clock.resume)()
             self._agenda.wake()

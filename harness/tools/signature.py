@@ -15,6 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
 from harness.errors import UsageError
 from harness.tools.context import CallContext
+from harness.tools.deferred import Deferred
 from harness.tools.docstrings import parse_docstring
 
 __all__ = ["Signature", "check_kind", "context_parameter", "is_async", "is_method", "read_signature", "type_hints"]
@@ -121,7 +122,8 @@ def read_signature(function: Callable[..., Any], name: str, *, method: bool = Fa
     try:
         model = create_model("Arguments", __config__=ConfigDict(extra="forbid"), **definitions)
         parameters = model.model_json_schema(schema_generator=_Schema)
-        result = None if hints.get("return", Any) is Any else TypeAdapter(hints["return"])
+        given = _without_deferred(hints.get("return", Any))
+        result = None if given is Any else TypeAdapter(given)
         result_schema = None if result is None else result.json_schema(mode="serialization", schema_generator=_Schema)
         _check_defaults(definitions, fields, name)
     except (PydanticUserError, TypeError) as error:
@@ -139,6 +141,15 @@ def read_signature(function: Callable[..., Any], name: str, *, method: bool = Fa
         result_schema=result_schema,
         context=context,
     )
+
+
+def _without_deferred(hint: Any) -> Any:
+    """What a tool gives in the end: `Deferred`, which says that it comes later, is none of it."""
+    if hint is Deferred:
+        return Any
+    if get_origin(hint) not in (Union, UnionType) or Deferred not in get_args(hint):
+        return hint
+    return Union[tuple(each for each in get_args(hint) if each is not Deferred)]  # noqa: UP007 - made of a list
 
 
 def _check_defaults(definitions: Mapping[str, tuple[Any, Any]], fields: Mapping[str, str], name: str) -> None:
