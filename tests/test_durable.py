@@ -622,6 +622,33 @@ async def test_a_run_that_goes_on_is_not_recovered(ledger, path):
         group.cancel_scope.cancel()
 
 
+@pytest.mark.requirement("CRS-006")
+@pytest.mark.parametrize("how", ["result", "failure"])
+async def test_a_result_that_was_quicker_than_the_record_of_its_call_is_not_lost(ledger, path, how):
+    """The webhook came, and the process ended before it had written that the result would come later."""
+    harness = Harness(tools=ledger.tools(), journal=path)
+    given: dict[str, Any] = {"value": 41} if how == "result" else {"error": "the kitchen burnt down"}
+    text = block("try { return (await tools.order({})) + 1 } catch (e) { return e.message }")
+    async with harness, anyio.create_task_group() as group:
+
+        async def bring() -> None:
+            assert await Harness(journal=path).settle(ledger.deferred[0], **given) is False
+            group.cancel_scope.cancel()
+            await anyio.sleep_forever()
+
+        ledger.on_order = bring
+        group.start_soon(lambda: harness.run(text))
+    (entry,) = await harness.executions()
+    kinds = [recorded.event.kind for recorded in await harness.journal.read(entry.execution_id)]
+    assert (entry.status, kinds[-1]) == ("interrupted", "call_started")
+    outcome = await Harness(tools=ledger.tools(), journal=path).recover(entry.outcome_id)
+    assert one(outcome).value == (42 if how == "result" else "tools.order failed: the kitchen burnt down")
+    assert [call.status for call in one(outcome).calls] == ["ok" if how == "result" else "error"]
+    assert outcome.pending == ()
+    assert len(ledger.deferred) == 1
+    assert (await harness.replay(outcome.id)).canonical() == outcome.canonical()
+
+
 class FullStore:
     """A store that takes nothing any more after so many appends."""
 
