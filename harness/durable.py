@@ -284,7 +284,7 @@ class Durable:
             skip_thinking=started.skip_thinking,
         )
         settled = await self._settlements(record)
-        given = {**settled, **_checked(decisions, _open_requests(record))}
+        given = {**settled, **_checked(decisions, _open_requests(record), settled)}
         with AFOOT.working(record.run_id):
             try:
                 book = await RunBook.resume(self._journal, record, tuple(given))
@@ -504,8 +504,10 @@ def _open_requests(record: RunRecord) -> dict[str, ApprovalRequest]:
     return found
 
 
-def _checked(decisions: Mapping[str, Decision], pending: Mapping[str, ApprovalRequest]) -> dict[str, Decision]:
-    """Decisions that can be made. Raises `UsageError` for any other."""
+def _checked(
+    decisions: Mapping[str, Decision], pending: Mapping[str, ApprovalRequest], settled: Mapping[str, Decision]
+) -> dict[str, Decision]:
+    """Decisions that can be made. Raises `UsageError` for any other, `ResumeConflictError` where `settle` was quicker."""
     for request_id, decision in decisions.items():
         if not isinstance(decision, Decision):
             raise UsageError(
@@ -515,6 +517,11 @@ def _checked(decisions: Mapping[str, Decision], pending: Mapping[str, ApprovalRe
         if request is None:
             known = ", ".join(pending) or "nothing"
             raise UsageError(f"Nothing waits for {request_id!r}; what waits: {known}.")
+        if request_id in settled:
+            raise ResumeConflictError(
+                f"{request_id} was settled before; the first result counts. Resume without a decision about it.",
+                details={"request_id": request_id},
+            )
         if request.kind == "deferred" and decision.kind == "approve":
             raise UsageError(
                 f"tools.{request.tool} was called already and its result comes later: Decision.answer(value) gives it, "

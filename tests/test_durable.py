@@ -322,6 +322,37 @@ async def test_a_script_does_not_notice_that_it_was_suspended(ledger, path, isol
     assert one(done).value == [[5, "finally"], True]
 
 
+@pytest.mark.requirement("JRN-020")
+@pytest.mark.parametrize("journal", ["memory", "sqlite"])
+async def test_a_suspension_waits_for_what_has_settled_to_reach_the_script(ledger, path, journal):
+    script = """
+        const p = tools.pay({cents: 1}), w = await tools.wait({ms: 2});
+        await Promise.all([p, w, tools.pay({cents: 2})])
+    """
+    harness = Harness(ledger.tools(), approver="suspend", journal=Journal() if journal == "memory" else path)
+    outcome = await harness.run(block(script))
+    assert [request.arguments for request in outcome.pending] == [{"cents": 1}, {"cents": 2}]
+    decisions = {request.id: Decision.approve() for request in outcome.pending}
+    assert one(await harness.resume(outcome.resume_token or "", decisions)).value == [1, 2, 2]
+
+
+@pytest.mark.requirement("JRN-021")
+async def test_one_of_two_decided_does_not_wait_for_the_other(ledger, path):
+    """The second call is made alone, while the result of the first is on its way to the script."""
+    script = """
+        const first = tools.pay({cents: 1}).then((v) => (console.log('first', v), v));
+        await tools.wait({ms: 0});
+        await Promise.all([first, tools.pay({cents: 2})])
+    """
+    harness = suspending(ledger, path, limits={"wall_time": 5})
+    outcome = await harness.run(block(script))
+    one_id, two_id = (request.id for request in outcome.pending)
+    again = await harness.resume(outcome.resume_token or "", {one_id: Decision.approve()})
+    assert (one(again).status, [request.id for request in again.pending]) == ("suspended", [two_id])
+    assert [line.text for line in one(again).logs] == ["first 1"]
+    assert one(await harness.resume(again.resume_token or "", {two_id: Decision.approve()})).value == [1, 2]
+
+
 @pytest.mark.requirement("JRN-027", "JRN-022")
 async def test_a_run_that_nobody_resumed_is_ended(ledger, path):
     harness = suspending(ledger, path, limits={"suspension_time": 0.001})
@@ -379,6 +410,18 @@ async def test_a_deferred_result_comes_from_anywhere(ledger, path):
     with pytest.raises(ResumeConflictError, match="has ended already"):
         await harness.settle(request.id, 42)
     assert (await harness.replay(done.id)).canonical() == done.canonical()
+
+
+@pytest.mark.requirement("JRN-031")
+async def test_a_decision_does_not_take_the_place_of_a_result(ledger, path):
+    harness = suspending(ledger, path)
+    outcome = await harness.run(block("(await tools.order({})) + 1"))
+    token, (request,) = outcome.resume_token or "", outcome.pending
+    await harness.settle(request.id, 41)
+    with pytest.raises(ResumeConflictError, match="settled before; the first result counts") as raised:
+        await harness.resume(token, {request.id: Decision.answer(7)})
+    assert raised.value.details == {"request_id": request.id}
+    assert one(await harness.resume(token)).value == 42
 
 
 @pytest.mark.requirement("JRN-030")
