@@ -14,8 +14,9 @@ from typing import Any
 import anyio
 
 from harness import Decision, Deferred, Harness, Outcome, ResumeConflictError, Retry, Tool, ToolExecutionError, tool
+from harness.canonical import to_canonical_json
 from harness.journal.events import Event
-from harness.journal.store import MemoryStore
+from harness.journal.store import JournalStore, MemoryStore
 from harness.model import ApprovalRequest, CallRecord, Execution
 from harness.tools.context import CallContext
 
@@ -116,7 +117,7 @@ class _Writer:
             lambda: (
                 f"(async () => {{ const seen = []; for await (const v of [{self._several(depth)}]) seen.push(v); return seen }})()"
             ),
-            lambda: f"Promise.any([tools.bad({{n: {n}}}), {inner()}])",
+            lambda: f"Promise.any([Promise.reject(new Error('{n}')), {inner()}])",
             lambda: f"(async () => {{ const p = {inner()}; const q = await {inner()}; return [await p, q] }})()",
             lambda: f"((f) => Promise.all([1, 2].map(f)))(async (i) => [i, await {inner()}])",
         ]
@@ -314,19 +315,19 @@ def gist(outcome: Outcome) -> list[Any]:
     """What a timeless text comes to, whenever its calls were answered: they may come in another order."""
     return [
         {
-            "status": execution.status,
+            "status": str(execution.status),
             "value": execution.value,
-            "error": execution.error and (execution.error.type, execution.error.message, execution.error.line),
+            # What a person says of a call in doubt is put in other words than the tool's own.
+            "error": execution.error and [execution.error.type, execution.error.line],
             "logs": [line.text for line in execution.logs],
-            "progress": [event.message for event in execution.progress if event.call is None],
             "calls": sorted(_call(call) for call in execution.calls),
         }
         for execution in outcome.executions
     ]
 
 
-def _call(call: CallRecord) -> tuple[str, str, str]:
-    return call.tool, str(call.args), str(call.error.type if call.error else call.status)
+def _call(call: CallRecord) -> list[str]:
+    return [call.tool, to_canonical_json(call.args), str(call.error.type if call.error else call.status)]
 
 
 def failed(execution: Execution) -> bool:
@@ -347,9 +348,11 @@ class RecordingStore(MemoryStore):
         super().append(events)
         self.appends.append(list(events))
 
-    def at(self, appends: int) -> RecordingStore:
-        """As it was after so many appends."""
-        then = RecordingStore()
-        for events in self.appends[:appends]:
-            then.append(events)
-        return then
+    def appends_of(self, run: str) -> list[list[Event]]:
+        """What was appended about one run and its executions, in order."""
+        streams = {known.stream for known in self.streams() if known.run == run}
+        return [events for events in self.appends if events[0].stream in streams]
+
+    def contracts(self, other: JournalStore) -> list[list[Event]]:
+        """The contracts that another store does not have."""
+        return [self.read(known.stream) for known in self.streams("contracts") if not other.read(known.stream)]
