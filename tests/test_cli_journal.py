@@ -124,7 +124,8 @@ def cli(monkeypatch, capfdbinary, tmp_path) -> Iterator[Cli]:
     yield call
     sys.path[:] = path
     for name in set(sys.modules) - modules:
-        if not name.startswith(("harness", "typer", "rich")):
+        # The next test has another tools.py.
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
             del sys.modules[name]
 
 
@@ -311,7 +312,8 @@ def test_a_token_is_for_its_tools_and_for_once(cli):
     (request,) = outcome.pending
     result = cli("resume", "runs.sqlite", outcome.resume_token, "--allow", request.id)
     assert result.status == 2
-    assert "tools that are not here: build, pay, price, send" in result.err
+    assert "Tool 'build' 1.0 is gone" in result.err
+    assert "And 3 more." in result.err
     assert "--tools MODULE_OR_FILE" in result.err
     Path("other.py").write_text(Path("tools.py").read_text().replace("cents: int", "cents: float"))
     result = cli("resume", "runs.sqlite", outcome.resume_token, "--allow", request.id, "--tools", "other.py")

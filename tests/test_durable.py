@@ -417,6 +417,37 @@ async def test_a_script_does_not_notice_that_it_was_suspended(ledger, path, isol
     assert one(done).value == [[5, "finally"], True]
 
 
+@pytest.mark.requirement("JRN-020")
+@pytest.mark.parametrize("journal", ["memory", "sqlite"])
+async def test_a_suspension_waits_for_what_has_settled_to_reach_the_script(ledger, path, journal):
+    script = """
+        const p = tools.pay({cents: 1}), w = await tools.wait({ms: 2});
+        await Promise.all([p, w, tools.pay({cents: 2})])
+    """
+    harness = Harness(ledger.tools(), approver="suspend", journal=Journal() if journal == "memory" else path)
+    outcome = await harness.run(block(script))
+    assert [request.arguments for request in outcome.pending] == [{"cents": 1}, {"cents": 2}]
+    decisions = {request.id: Decision.approve() for request in outcome.pending}
+    assert one(await harness.resume(outcome.resume_token or "", decisions)).value == [1, 2, 2]
+
+
+@pytest.mark.requirement("JRN-021")
+async def test_one_of_two_decided_does_not_wait_for_the_other(ledger, path):
+    """The second call is made alone, while the result of the first is on its way to the script."""
+    script = """
+        const first = tools.pay({cents: 1}).then((v) => (console.log('first', v), v));
+        await tools.wait({ms: 0});
+        await Promise.all([first, tools.pay({cents: 2})])
+    """
+    harness = suspending(ledger, path, limits={"wall_time": 5})
+    outcome = await harness.run(block(script))
+    one_id, two_id = (request.id for request in outcome.pending)
+    again = await harness.resume(outcome.resume_token or "", {one_id: Decision.approve()})
+    assert (one(again).status, [request.id for request in again.pending]) == ("suspended", [two_id])
+    assert [line.text for line in one(again).logs] == ["first 1"]
+    assert one(await harness.resume(again.resume_token or "", {two_id: Decision.approve()})).value == [1, 2]
+
+
 @pytest.mark.requirement("JRN-027", "JRN-022")
 async def test_a_run_that_nobody_resumed_is_ended(ledger, path):
     harness = suspending(ledger, path, limits={"suspension_time": 0.001})
@@ -474,6 +505,18 @@ async def test_a_deferred_result_comes_from_anywhere(ledger, path):
     with pytest.raises(ResumeConflictError, match="has ended already"):
         await harness.settle(request.id, 42)
     assert (await harness.replay(done.id)).canonical() == done.canonical()
+
+
+@pytest.mark.requirement("JRN-031")
+async def test_a_decision_does_not_take_the_place_of_a_result(ledger, path):
+    harness = suspending(ledger, path)
+    outcome = await harness.run(block("(await tools.order({})) + 1"))
+    token, (request,) = outcome.resume_token or "", outcome.pending
+    await harness.settle(request.id, 41)
+    with pytest.raises(ResumeConflictError, match="settled before; the first result counts") as raised:
+        await harness.resume(token, {request.id: Decision.answer(7)})
+    assert raised.value.details == {"request_id": request.id}
+    assert one(await harness.resume(token)).value == 42
 
 
 @pytest.mark.requirement("JRN-030")
@@ -555,9 +598,10 @@ async def test_that_a_result_comes_later_is_no_part_of_it(path):
     again = await harness.resume(outcome.resume_token or "")
     await harness.settle(again.pending[0].id, "no number")
     done = await harness.resume(again.resume_token or "")
-    assert one(done).calls[0].status == "ok"
-    assert one(done).error is not None
-    assert one(done).error.type == "ToolResultError"
+    execution = one(done)
+    assert execution.calls[0].status == "ok"
+    assert execution.error is not None
+    assert execution.error.type == "ToolValidationError"
 
 
 # ── idempotent runs ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -738,6 +782,33 @@ async def test_a_run_that_goes_on_is_not_recovered(ledger, path):
             with pytest.raises(ResumeConflictError, match="has not ended"):
                 await each.recover(entry.outcome_id)
         group.cancel_scope.cancel()
+
+
+@pytest.mark.requirement("CRS-006")
+@pytest.mark.parametrize("how", ["result", "failure"])
+async def test_a_result_that_was_quicker_than_the_record_of_its_call_is_not_lost(ledger, path, how):
+    """The webhook came, and the process ended before it had written that the result would come later."""
+    harness = Harness(tools=ledger.tools(), journal=path)
+    given: dict[str, Any] = {"value": 41} if how == "result" else {"error": "the kitchen burnt down"}
+    text = block("try { return (await tools.order({})) + 1 } catch (e) { return e.message }")
+    async with harness, anyio.create_task_group() as group:
+
+        async def bring() -> None:
+            assert await Harness(journal=path).settle(ledger.deferred[0], **given) is False
+            group.cancel_scope.cancel()
+            await anyio.sleep_forever()
+
+        ledger.on_order = bring
+        group.start_soon(lambda: harness.run(text))
+    (entry,) = await harness.executions()
+    kinds = [recorded.event.kind for recorded in await harness.journal.read(entry.execution_id)]
+    assert (entry.status, kinds[-1]) == ("interrupted", "call_started")
+    outcome = await Harness(tools=ledger.tools(), journal=path).recover(entry.outcome_id)
+    assert one(outcome).value == (42 if how == "result" else "tools.order failed: the kitchen burnt down")
+    assert [call.status for call in one(outcome).calls] == ["ok" if how == "result" else "error"]
+    assert outcome.pending == ()
+    assert len(ledger.deferred) == 1
+    assert (await harness.replay(outcome.id)).canonical() == outcome.canonical()
 
 
 class FullStore:

@@ -370,3 +370,24 @@ async def test_the_class_of_a_promise_gives_no_power(scripts):
     )
     assert execution.value == ["real", "forged", ["length", "name", "prototype"], []]
     assert len(execution.calls) == 1
+
+
+@pytest.mark.requirement("RUN-042")
+async def test_a_result_does_not_wait_for_a_call_that_is_made_alone(scripts):
+    """The result comes while the script computes, and the call that the script makes then never ends."""
+
+    async def soon() -> str:
+        await anyio.sleep(0.005)
+        return "soon"
+
+    (execution,) = await scripts.run(
+        [
+            (
+                "const p = tools.soon({}); await tools.echo({}); for (let i = 0; i < 3e6; i++);\n"
+                "return await Promise.race([p, tools.forever({})])"
+            )
+        ],
+        tools=[soon],
+        limits={"wall_time": 5},
+    )
+    assert (execution.value, [call.status for call in execution.calls]) == ("soon", ["ok", "ok", "cancelled"])

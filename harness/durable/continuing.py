@@ -107,7 +107,8 @@ class Continuing:
             accept_fenced=started.accept_fenced,
             skip_thinking=started.skip_thinking,
         )
-        given = {**await self._settlements.of(record), **checked(decisions, open_requests(record))}
+        settled = await self._settlements.of(record)
+        given = {**settled, **checked(decisions, open_requests(record), settled)}
         own_context = {
             name: value for name, value in started.context.items() if name != "execution_id" or started.own_id
         }

@@ -79,8 +79,10 @@ def open_requests(record: RunRecord) -> dict[str, ApprovalRequest]:
     return found
 
 
-def checked(decisions: Mapping[str, Decision], pending: Mapping[str, ApprovalRequest]) -> dict[str, Decision]:
-    """Decisions that can be made. Raises `UsageError` for any other."""
+def checked(
+    decisions: Mapping[str, Decision], pending: Mapping[str, ApprovalRequest], settled: Mapping[str, Decision]
+) -> dict[str, Decision]:
+    """Decisions that can be made. Raises `UsageError` for any other, `ResumeConflictError` where `settle` was quicker."""
     for request_id, decision in decisions.items():
         if not isinstance(decision, Decision):
             raise UsageError(
@@ -90,6 +92,11 @@ def checked(decisions: Mapping[str, Decision], pending: Mapping[str, ApprovalReq
         if request is None:
             known = ", ".join(pending) or "nothing"
             raise UsageError(f"Nothing waits for {request_id!r}; what waits: {known}.")
+        if request_id in settled:
+            raise ResumeConflictError(
+                f"{request_id} was settled before; the first result counts. Resume without a decision about it.",
+                details={"request_id": request_id},
+            )
         if request.kind == "deferred" and decision.kind == "approve":
             raise UsageError(
                 f"tools.{request.tool} was called already and its result comes later: Decision.answer(value) gives it, "

@@ -103,7 +103,8 @@ class Driver:
         if only_people != self._clock.paused:
             (self._clock.pause if only_people else self._clock.resume)()
             self._agenda.wake()
-        if only_people and self._calls.parked == self._calls.approving:
+        # A call that has settled may still be on its way to the script.
+        if only_people and self._calls.parked == self._calls.approving == self._running:
             self.result.suspended = True
             self._calls.suspend()
             self._scope.cancel()
@@ -213,12 +214,12 @@ class Driver:
             self._in_worker = False
             self.result.frames += 1
             await self._take_in(answer, group, worker)
+            self.calls_changed()
             if self._scope.cancel_called:
                 # What was carried out just now ended the execution. The script must not hear of it, nor go on.
                 await anyio.lowlevel.checkpoint()
             if self.result.frames == self._past.answers:
                 return
-            self.calls_changed()
             kind = wire.DELIVER
             self._frame, body = await self._agenda.next_frame()
             self._in_worker = True
@@ -295,7 +296,7 @@ class Driver:
             return
         self._calls.admit(call)
         self._running += 1
-        if alone and self._running == 1 and not self._agenda.has_timers:
+        if alone and self._running == 1 and not self._agenda.has_timers and not self._agenda.has_arrivals:
             # Nothing can happen before this call is settled, so it needs no task of its own.
             await self._carry_out(call)
         else:
@@ -311,6 +312,7 @@ class Driver:
             self.result.terminated = settled.terminate_reason
             self._scope.cancel()
         self._agenda.arrived(settled)
+        self.calls_changed()
 
     # ── endings ──────────────────────────────────────────────────────────────────────────────────────────────────
 

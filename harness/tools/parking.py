@@ -32,12 +32,15 @@ class Parking:
 
     @property
     def taken(self) -> int:
-        """How many wait."""
-        return len(self._places)
+        """How many wait. One that was answered does not: its call goes on as soon as it is its turn."""
+        return len(self._waiting())
 
     def requests(self) -> tuple[ApprovalRequest, ...]:
         """What they wait for, in the order of the calls."""
-        return tuple(place.request for place in sorted(self._places.values(), key=lambda place: place.call_id))
+        return tuple(place.request for place in sorted(self._waiting(), key=lambda place: place.call_id))
+
+    def _waiting(self) -> list[_Place]:
+        return [place for place in self._places.values() if place.decision is None]
 
     async def wait(self, call_id: int, request: ApprovalRequest, *, most: float | None = None) -> Decision | None:
         """The decision, whenever it comes; None if it did not come within ``most`` seconds."""
@@ -55,8 +58,10 @@ class Parking:
 
     def answer(self, request_id: str, decision: Decision) -> bool:
         """Answer one of them, also before it is asked: whoever has the result may be quicker than the tool that said it
-        would come. False if it was answered before.
+        would come. False if it was answered before, or if nothing here waits any more.
         """
+        if self._frozen:
+            return False
         place = self._places.get(request_id)
         if place is None:
             self._early.setdefault(request_id, decision)
@@ -68,5 +73,5 @@ class Parking:
         return True
 
     def freeze(self) -> None:
-        """From now on an end of the waiting is none of the question."""
+        """From now on an end of the waiting is none of the question, and no answer reaches it: its execution leaves."""
         self._frozen = True
