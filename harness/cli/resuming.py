@@ -104,6 +104,14 @@ def resume_command(
             "--force", help="With an ID: the process that ran it has ended, although that cannot be seen here."
         ),
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict",
+            help="Do not go on if anything but descriptions changed in the contracts of the tools. Else it goes on, and "
+            "what may fail is said.",
+        ),
+    ] = False,
     journal_key: JournalKey = None,
     signing_key: SigningKey = None,
     isolation: ChosenIsolation = Isolation.PROCESS,
@@ -137,6 +145,7 @@ def resume_command(
                 tools=registry,
                 approver=approver,
                 suspend_after=suspend_after,
+                gating="strict" if strict else "default",
                 isolation=isolation.value,
                 hardening=hardening.value,
             ) as harness:
