@@ -65,11 +65,12 @@ def _placed(found: Diagnostic, block: Block, number: int) -> Diagnostic:
     if found.line is None:
         return found.model_copy(update={"line": block.span.line, "column": block.span.column, "details": details})
     span = block.source_span
-    breaks, column = SourceMap(block.source).text_place(found.line, found.column or 1)
+    breaks, column = SourceMap.of_block(block.source).text_place(found.line, found.column or 1)
+    first = span.column + block.source.startswith("\ufeff")
     return found.model_copy(
         update={
             "line": span.line + breaks,
-            "column": column + (span.column - 1 if breaks == 0 else 0),
+            "column": column + (first - 1 if breaks == 0 else 0),
             "details": details,
         }
     )

@@ -245,6 +245,19 @@ async def test_check_finds_what_the_engine_finds_and_runs_nothing():
     assert statistics["fail"].calls == 0
 
 
+@pytest.mark.requirement("PIPE-013")
+async def test_check_gives_places_of_the_text_behind_a_mark_and_separators():
+    scripts = ["\ufefflet a; let a", "\ufeff)", "'\u2028';\nlet a; let a", "'\u2028'; // \u2029\n)"]
+    async with Harness() as harness:
+        found = [await harness.check(f"One.\n<tool-calls>{script}</tool-calls>") for script in scripts]
+    assert [[(each.line, each.column) for each in some] for some in found] == [
+        [(2, 26)],
+        [(2, 14)],
+        [(3, 13)],
+        [(3, 1)],
+    ]
+
+
 @pytest.mark.requirement("PIPE-014")
 async def test_the_last_expression_or_return_is_the_result():
     table: list[tuple[str, Any]] = [

@@ -43,6 +43,23 @@ async def test_an_uncaught_error_has_its_place(scripts):
     assert [line.split(" (")[0] for line in execution.error.stack.splitlines()] == ["    at f", "    at <anonymous>"]
 
 
+@pytest.mark.requirement("PAR-033")
+@pytest.mark.requirement("VM-010")
+async def test_separators_that_the_engine_does_not_count_move_no_place(scripts):
+    start = "const é = 'é\u2028'; /* \u2029 */ // \u2029\n"  # one line to the engine
+    table = {
+        "foo.bar": ("ReferenceError", 2, 1),  # as the last expression, in the wrapper around it
+        "const b = foo": ("ReferenceError", 2, 11),
+        "const é = 2": ("ScriptSyntaxError", 2, 9),
+        "`é\u2028`; foo": ("ReferenceError", 2, 7),
+        "/*\r*/ foo": ("ReferenceError", 2, 4),  # its columns begin anew at the carriage return
+        "1;\u2028foo": ("ReferenceError", 3, 1),
+    }
+    executions = await scripts.run([start + rest for rest in table])
+    assert [(each.error.type, each.error.line, each.error.column) for each in executions] == list(table.values())
+    assert executions[2].error.details["source_line"] == "const é = 2"
+
+
 @pytest.mark.requirement("VM-010")
 async def test_a_hostile_name_in_a_stack_does_no_harm(scripts):
     execution = await scripts.one(
