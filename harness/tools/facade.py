@@ -21,11 +21,12 @@ from harness.errors import (
     JournalError,
     ToolBudgetExceededError,
     ToolExecutionError,
+    ToolNotFoundError,
     ToolTimeoutError,
 )
 from harness.model import ApprovalRequest, BudgetReport, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
-from harness.tools.arguments import argument_object
+from harness.tools.arguments import argument_object, shown_arguments
 from harness.tools.budget import CallBudget
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.carrier import Carrier
@@ -250,11 +251,16 @@ class CallFacade:
         past = self._recall(call)
         if past is not None and past.settled is not None:
             return self._adopt(entry, past.settled)
+        entry.arguments = shown_arguments(call.arguments_json, self._limits)
         return await self._settle(entry, None, error)
 
     def _prepare(self, entry: Entry) -> None:
         call, limits = entry.call, self._limits
-        tool = self._registry.get(call.tool)
+        try:
+            tool = self._registry.get(call.tool)
+        except ToolNotFoundError:
+            entry.arguments = shown_arguments(call.arguments_json, limits)
+            raise
         entry.arguments = arguments = argument_object(call.arguments_json, tool, limits)
         context = CallContext(
             tool=tool.name,
