@@ -307,6 +307,22 @@ async def test_an_execution_id_that_is_given_is_used():
         go_on.set()
 
 
+@pytest.mark.requirement("PIPE-023")
+async def test_a_block_that_did_not_run_has_its_id_and_hash():
+    texts = ["\ufeff1", "(", "eval(1)", "1", ""]
+    text = "".join(f'<tool-calls id="b{number}">{source}</tool-calls>' for number, source in enumerate(texts))
+    async with Harness() as harness:
+        ran = (await harness.run(text)).executions
+    disabled = (await Harness(mode="disabled").run(text)).executions
+    assert [each.status.value for each in ran] == ["ok", "error", "skipped", "skipped", "skipped"]
+    assert [each.script.id for each in ran] == [each.script.id for each in disabled] == ["b0", "b1", "b2", "b3", "b4"]
+    assert [each.script.sha256 for each in ran] == [each.script.sha256 for each in disabled]
+    assert disabled[0].script.sha256 == disabled[3].script.sha256
+    async with Harness() as harness:
+        wrong = await harness.run('<tool-calls id="a" size="1">1</tool-calls>')
+    assert wrong.executions[0].script.id is None
+
+
 @pytest.mark.requirement("PIPE-016")
 async def test_context_inputs_and_limits_reach_the_script():
     script = "({inputs: context.inputs, user: context.user_id, meta: context.metadata, calls: context.limits.max_tool_calls})"
@@ -407,6 +423,11 @@ async def test_half_of_a_surrogate_pair_stops_nothing_but_the_script_it_is_in():
         ({"secrets": "hunter2"}, "secrets is a list"),
         ({"secrets": 5}, "secrets is a list"),
         ({"seed": True}, "seed is an integer"),
+        ({"continue_on_error": "no"}, "continue_on_error is True or False"),
+        ({"accept_fenced": 0}, "accept_fenced is True or False"),
+        ({"skip_thinking": None}, "skip_thinking is True or False"),
+        ({"suspend_after": -1, "journal": ":memory:"}, "suspend_after is a number of seconds"),
+        ({"suspend_after": "1", "journal": ":memory:"}, "suspend_after is a number of seconds"),
     ],
     ids=str,
 )
