@@ -258,6 +258,19 @@ async def test_check_gives_places_of_the_text_behind_a_mark_and_separators():
     ]
 
 
+@pytest.mark.requirement("PIPE-013")
+async def test_check_takes_no_worker_for_blocks_that_cannot_run():
+    twice, unclosed = "let a; let a", "("  # the engine's objection, and one that takes no engine
+    async with Harness(limits={"max_blocks": 2}) as harness:
+        found = await harness.check(blocks("", twice, "1", twice, unclosed))
+        status = harness.get_status().workers
+    assert [(each.code, each.line) for each in found if each.severity.value == "error"] == [
+        ("ScriptSyntaxError", 4), ("too_many_blocks", 8), ("ScriptSyntaxError", 10)
+    ]  # fmt: skip
+    assert status is not None
+    assert status.started == 2
+
+
 @pytest.mark.requirement("PIPE-014")
 async def test_the_last_expression_or_return_is_the_result():
     table: list[tuple[str, Any]] = [
