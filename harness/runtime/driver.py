@@ -30,6 +30,7 @@ from harness.runtime.job import Calls, Job, Result
 from harness.runtime.past import Frame, Observer
 from harness.runtime.sources import SourceMap
 from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn, read_value
+from harness.runtime.unsendable import unsendable
 from harness.tools.calls import ToolCall
 
 __all__ = ["Driver"]
@@ -426,7 +427,7 @@ def _refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
     name = f"tools.{issued.tool}"
     if issued.problem is not None:
         return ToolValidationError(
-            f"{name}: the arguments cannot be sent: at {issued.problem.path} is {issued.problem.what}.",
+            f"{name}: the arguments cannot be sent: {unsendable(issued.problem.path, issued.problem.what)}.",
             details={"path": issued.problem.path, "found": issued.problem.what},
         )
     if issued.aborted:
