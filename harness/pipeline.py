@@ -288,8 +288,9 @@ class Harness:
         conversation, else only the blocks of this text. ``idempotency_key`` names the run: where that key has run before
         with the same text, its recorded outcome is returned, or what is under way is awaited, and nothing runs twice.
 
-        Raises `UsageError` for arguments that cannot be used, and outside an event loop; `IdempotencyKeyError` for a key
-        that was used with another text; and `JournalError` if nothing can be put on record, in which case nothing ran.
+        Raises `UsageError` for arguments that cannot be used, and outside an event loop; `SerializationError` for values in
+        ``context`` and ``inputs`` that JSON cannot carry, with their path; `IdempotencyKeyError` for a key that was used
+        with another text; and `JournalError` if nothing can be put on record, in which case nothing ran.
         """
         if not in_event_loop():
             raise UsageError(
