@@ -60,6 +60,28 @@ async def test_separators_that_the_engine_does_not_count_move_no_place(scripts):
     assert executions[2].error.details["source_line"] == "const é = 2"
 
 
+@pytest.mark.requirement("VM-029")
+async def test_what_is_cut_of_an_error_or_of_progress_says_so(scripts):
+    executions = await scripts.run(
+        [
+            "throw new Error('x'.repeat(100000))",
+            "throw new Error('x'.repeat(4000))",
+            "throw new Error('x'.repeat(3959) + '😀'.repeat(30))",  # a mark that is due within the first emoji
+            "throw 'x'.repeat(100000)",
+            "throw Object.assign(new Error('m', { cause: 'x'.repeat(1000) }), { name: 'x'.repeat(1000) })",
+            "progress('x'.repeat(100000))",
+        ]
+    )
+    long, whole, emoji, text, behind = (each.error for each in executions[:5])
+    assert long.message == "x" * 3960 + "… (96040 characters cut)"
+    assert whole.message == "x" * 4000
+    assert emoji.message == "x" * 3959 + "… (60 characters cut)"
+    assert "x… (96042 characters cut)." in text.message  # with its quotes
+    assert behind.details["causes"] == ["x" * 260 + "… (740 characters cut)"]
+    assert behind.details["name"] == "x" * 160 + "… (840 characters cut)"
+    assert executions[5].progress[0].message == "x" * 960 + "… (99040 characters cut)"
+
+
 @pytest.mark.requirement("VM-010")
 async def test_a_hostile_name_in_a_stack_does_no_harm(scripts):
     execution = await scripts.one(

@@ -55,7 +55,7 @@ const builtinClass = (error) => {
 const readText = (read, most) => {
   try {
     const value = read();
-    return value === undefined ? '' : stringSlice(wellFormed(NativeString(value)), 0, most);
+    return value === undefined ? '' : shortened(NativeString(value), most);
   } catch {
     return '';
   }
@@ -75,7 +75,7 @@ const errorText = (error) => {
     let text = '';
     let shown = 'undefined';
     try {
-      text = stringSlice(wellFormed(printable(error, 1)), 0, MOST_MESSAGE);
+      text = shortened(printable(error, 1), MOST_MESSAGE);
       shown = typeof error;
     } catch {
       text = 'something unprintable';
