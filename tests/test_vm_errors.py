@@ -60,6 +60,33 @@ async def test_separators_that_the_engine_does_not_count_move_no_place(scripts):
     assert executions[2].error.details["source_line"] == "const é = 2"
 
 
+@pytest.mark.requirement("VM-010")
+async def test_the_place_of_an_error_of_a_script_s_own_class_is_where_it_was_made(scripts):
+    table = {
+        "class A extends Error {}\n\nthrow new A('x')": (3, 11),
+        "class A extends TypeError { constructor(m) {\nsuper(m); this.name = 'A' } }\nclass B extends A {}\n\nthrow new B('x')": (
+            5,
+            11,
+        ),
+        "const f = () => {\nthrow new (class A extends Error {})('x') };\nf()": (2, 28),
+        "class A extends Error { x = foo }\nnew A()": (1, 29),  # another error, in the constructor
+        "function f() {\nconst e = new Error('x'); Object.setPrototypeOf(e, { __proto__: Error.prototype, constructor: f }); throw e }\n\nf()": (
+            4,
+            1,
+        ),
+        "const e = new Error('x'); Object.setPrototypeOf(e, new Proxy({}, { getPrototypeOf() { throw 1 } })); throw e": (
+            1,
+            15,
+        ),
+        "const p = { get constructor() { throw 1 } }; const e = new Error('x'); Object.setPrototypeOf(e, p); throw e": (
+            1,
+            60,
+        ),
+    }
+    executions = await scripts.run(table)
+    assert [(each.error.line, each.error.column) for each in executions] == list(table.values())
+
+
 @pytest.mark.requirement("VM-029")
 async def test_what_is_cut_of_an_error_or_of_progress_says_so(scripts):
     executions = await scripts.run(
