@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from pydantic import JsonValue
+from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -32,6 +33,7 @@ from harness.model import (
     Severity,
 )
 from harness.redaction import visible
+from harness.runtime.sources import SourceMap
 
 __all__ = ["MAX_ARGUMENT_CHARACTERS", "MAX_VALUE_LINES", "duration", "print_outcome"]
 
@@ -62,8 +64,6 @@ _WAITS = {
     "deferred": "Waiting for the result of",
 }
 _PADDING = re.compile(r" +$", re.MULTILINE)
-# Line ends as JavaScript counts them, so that "line 3" is the third of these.
-_LINE_END = re.compile("\r\n|[\n\r\u2028\u2029]")
 
 
 def print_outcome(outcome: Outcome, console: Console) -> None:
@@ -133,14 +133,13 @@ def _execution(number: int, execution: Execution, block: Block | None) -> Render
 
 
 def _body(execution: Execution, block: Block | None) -> Iterator[RenderableType]:
-    # A person reads the text, not the block: all lines that are shown are lines of the text.
-    before = 0 if block is None else block.source_span.line - 1
+    place = _Place(block)
     if execution.reason:
         yield Text(visible(execution.reason), style="yellow")
     if execution.plan is not None:
         yield _plan(execution.plan)
     elif execution.calls:
-        yield _calls(execution.calls, before)
+        yield _calls(execution.calls, place)
     for event in execution.progress:
         yield Text.assemble(("progress  ", "dim"), visible(event.message))
     for log in execution.logs:
@@ -148,19 +147,19 @@ def _body(execution: Execution, block: Block | None) -> Iterator[RenderableType]
     if execution.status == ExecutionStatus.OK:
         yield from _value(execution.value)
     if execution.error is not None:
-        yield from _error(execution.error, block)
+        yield from _error(execution.error, place)
     for diagnostic in execution.diagnostics:
-        yield _diagnostic(diagnostic, before)
+        yield _diagnostic(diagnostic, place)
 
 
-def _calls(calls: Iterable[CallRecord], before: int) -> Table:
+def _calls(calls: Iterable[CallRecord], place: _Place) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     table.add_column(justify="right", no_wrap=True, style="dim")
     table.add_column(justify="right", no_wrap=True)
     for call in calls:
-        line = f"line {before + call.line}" if call.line is not None else ""
+        line = f"line {place.line(call.line)}" if call.line is not None else ""
         took = duration(call.duration_ms) if call.duration_ms is not None else ""
         status = Text(call.status.value, style=_CALL_STYLE.get(call.status, "red"))
         table.add_row(status, _call_text(call.tool, call.args), line, took)
@@ -237,7 +236,7 @@ def _json(value: JsonValue, indent: int | None = None) -> str:
     return visible(json.dumps(value, ensure_ascii=False, indent=indent), keep="\n")
 
 
-def _error(error: ErrorInfo, block: Block | None) -> Iterator[Text]:
+def _error(error: ErrorInfo, place: _Place) -> Iterator[Text]:
     advice = "trying again may help" if error.retryable else "trying again will not help"
     kind = error.category.value.lower()
     message = visible(error.message, keep="\n")
@@ -246,28 +245,41 @@ def _error(error: ErrorInfo, block: Block | None) -> Iterator[Text]:
         (f": {message}", "red"),
         (f"  [{kind}; {advice}]", "dim"),
     )
-    if error.line is None or block is None:
+    excerpt = {} if error.line is None else place.excerpt(error.line, error.column or 1)
+    if error.line is None or not excerpt:
         return
-    source_lines = _LINE_END.split(block.source)
-    if not 1 <= error.line <= len(source_lines):
-        return
-    in_text = block.source_span.line + error.line - 1
-    gutter = f"{in_text:>6} │ "
-    source = source_lines[error.line - 1]
-    column = error.column or 0
-    start = max(0, column - 100)
-    yield Text.assemble((gutter, "dim"), visible(source[start : start + 200], keep="\t"))
-    if column:
+    source = str(excerpt["source_line"])
+    yield Text.assemble((f"{place.line(error.line, error.column or 1):>6} │ ", "dim"), source)
+    if error.column:
         # Tabs are kept, so that the mark stands under its character whatever the terminal makes of them.
-        before = visible(source[start : column - 1], keep="\t")
-        pad = "".join(char if char == "\t" else " " for char in before)
+        before = source[: int(excerpt["source_line_column"]) - 1]
+        pad = "".join(char if char == "\t" else " " * cell_len(char) for char in before)
         yield Text.assemble((" " * 7 + "│ ", "dim"), pad, ("^", "bold red"))
 
 
-def _diagnostic(diagnostic: Diagnostic, before: int = 0) -> Text:
-    where = "" if diagnostic.line is None else f"line {before + diagnostic.line}: "
+def _diagnostic(diagnostic: Diagnostic, place: _Place | None = None) -> Text:
+    line = diagnostic.line
+    if line is not None and place is not None:
+        line = place.line(line, diagnostic.column or 1)
+    where = "" if line is None else f"line {line}: "
     return Text.assemble(
         (f"{diagnostic.severity.value:<9} ", _SEVERITY_STYLE[diagnostic.severity]),
         f"{where}{visible(diagnostic.message)} ",
         (f"[{visible(diagnostic.code)}]", "dim"),
     )
+
+
+class _Place:
+    """Where in the text things of one block are: a person reads the text, so all lines that are shown are its lines."""
+
+    def __init__(self, block: Block | None) -> None:
+        self._first = 1 if block is None else block.source_span.line
+        self._map = None if block is None else SourceMap.of_block(block.source)
+
+    def line(self, line: int, column: int = 1) -> int:
+        """A line of the text for a place in the script."""
+        return line if self._map is None else self._first + self._map.text_place(line, column)[0]
+
+    def excerpt(self, line: int, column: int) -> dict[str, str | int]:
+        """The script's line as it can be shown; empty if it is not there."""
+        return {} if self._map is None else self._map.excerpt(line, column)

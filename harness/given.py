@@ -24,6 +24,7 @@ __all__ = [
     "given_clock",
     "given_context",
     "given_decisions",
+    "given_flag",
     "given_gating",
     "given_journal",
     "given_key",
@@ -69,6 +70,13 @@ def given_mode(mode: object) -> Mode:
     if mode not in ("enabled", "dry-run", "disabled"):
         raise UsageError(f"mode is 'enabled', 'dry-run' or 'disabled', or a function that returns one, not {mode!r}.")
     return mode
+
+
+def given_flag(name: str, value: object) -> bool:
+    """What is either so or not. The word "no" is true to Python, so that only the two values themselves will do."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is True or False, not {value!r}.")
+    return value
 
 
 def check_hardening(hardening: object, isolation: Isolation) -> None:

@@ -20,7 +20,8 @@ async def inspect_text(text: str, settings: Settings, runtime: Runtime) -> list[
         if not isinstance(segment, Block):
             continue
         number += 1
-        problems = await _inspect_block(segment, settings, runtime)
+        # What cannot run anyway is not worth a worker each; there may be hundreds of thousands of them.
+        problems = await _inspect_block(segment, settings, runtime if able < most else None)
         diagnostics.extend(_placed(problem, segment, number) for problem in problems)
         if not _is_empty(segment) and not any(problem.code == "empty_script" for problem in problems):
             able += 1
@@ -33,12 +34,12 @@ def _is_empty(block: Block) -> bool:
     return block.self_closed or not block.source.strip()
 
 
-async def _inspect_block(block: Block, settings: Settings, runtime: Runtime) -> list[Diagnostic]:
+async def _inspect_block(block: Block, settings: Settings, runtime: Runtime | None) -> list[Diagnostic]:
     if _is_empty(block):
         return []
     # Without any tool nobody has said which there are.
     found = settings.parser.diagnose(block, tools=settings.registry.names() or None)
-    if any(diagnostic.severity is Severity.ERROR for diagnostic in found):
+    if runtime is None or any(diagnostic.severity is Severity.ERROR for diagnostic in found):
         return found
     try:
         script = settings.parser.parse(block)
@@ -65,11 +66,12 @@ def _placed(found: Diagnostic, block: Block, number: int) -> Diagnostic:
     if found.line is None:
         return found.model_copy(update={"line": block.span.line, "column": block.span.column, "details": details})
     span = block.source_span
-    breaks, column = SourceMap(block.source).text_place(found.line, found.column or 1)
+    breaks, column = SourceMap.of_block(block.source).text_place(found.line, found.column or 1)
+    first = span.column + block.source.startswith("\ufeff")
     return found.model_copy(
         update={
             "line": span.line + breaks,
-            "column": column + (span.column - 1 if breaks == 0 else 0),
+            "column": column + (first - 1 if breaks == 0 else 0),
             "details": details,
         }
     )

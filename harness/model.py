@@ -148,7 +148,7 @@ class ScriptInfo(Frozen):
     """What an outcome says of the script that ran."""
 
     id: str | None = None
-    """The ``id`` that the block's opening tag gave it."""
+    """The ``id`` that the block's opening tag gave it; None if it gave none, or is itself what is wrong."""
     sha256: str
     mode: str
     """``str(ExecutionMode)``, such as ``TOP_LEVEL_AWAIT|RETURN``; empty for a block that did not parse."""

@@ -23,6 +23,7 @@ from harness.given import (
     check_hardening,
     given_clock,
     given_context,
+    given_flag,
     given_gating,
     given_journal,
     given_key,
@@ -197,9 +198,9 @@ class Harness(OnRecord):
             approvals=self.approvals,
             redactor=redactor,
             seed=seed,
-            continue_on_error=continue_on_error,
-            accept_fenced=accept_fenced,
-            skip_thinking=skip_thinking,
+            continue_on_error=given_flag("continue_on_error", continue_on_error),
+            accept_fenced=given_flag("accept_fenced", accept_fenced),
+            skip_thinking=given_flag("skip_thinking", skip_thinking),
             economy=self._economy,
             journal=self.journal,
             can_suspend=resumable,
@@ -232,8 +233,9 @@ class Harness(OnRecord):
         conversation, else only the blocks of this text. ``idempotency_key`` names the run: where that key has run before
         with the same text, its recorded outcome is returned, or what is under way is awaited, and nothing runs twice.
 
-        Raises `UsageError` for arguments that cannot be used, and outside an event loop; `IdempotencyKeyError` for a key
-        that was used with another text; and `JournalError` if nothing can be put on record, in which case nothing ran.
+        Raises `UsageError` for arguments that cannot be used, and outside an event loop; `SerializationError` for values in
+        ``context`` and ``inputs`` that JSON cannot carry, with their path; `IdempotencyKeyError` for a key that was used
+        with another text; and `JournalError` if nothing can be put on record, in which case nothing ran.
         """
         if not in_event_loop():
             raise UsageError(

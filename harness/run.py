@@ -26,6 +26,7 @@ from harness.limits import Limits
 from harness.model import (
     ApprovalRequest,
     Block,
+    BlockAttributes,
     Diagnostic,
     Execution,
     ExecutionStatus,
@@ -40,6 +41,7 @@ from harness.parser import Parser
 from harness.redaction import Redactor
 from harness.runtime.job import Calls, Job, Result
 from harness.runtime.runtime import Runtime
+from harness.syntax.attributes import read_attributes
 from harness.tools.economy import Economy
 from harness.tools.facade import CallFacade
 from harness.tools.history import NO_HISTORY
@@ -339,8 +341,11 @@ def _seed(seed: int | None, index: int) -> tuple[int, int, int, int]:
 
 
 def _bare_info(block: Block) -> ScriptInfo:
-    digest = hashlib.sha256(block.source.encode("utf-8", "surrogatepass")).hexdigest()
-    return ScriptInfo(sha256=digest, mode="", span=block.span)
+    source = block.source.removeprefix("\ufeff")  # as of a script that runs
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+    attributes = read_attributes(block.opening_tag)
+    block_id = attributes.id if isinstance(attributes, BlockAttributes) else None
+    return ScriptInfo(id=block_id, sha256=digest, mode="", span=block.span)
 
 
 def _unparsed(block: Block, error: HarnessError) -> Execution:

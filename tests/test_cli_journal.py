@@ -316,7 +316,9 @@ def test_a_token_is_for_its_tools_and_for_once(cli):
     assert "And 3 more." in result.err
     assert "--tools MODULE_OR_FILE" in result.err
     Path("other.py").write_text(Path("tools.py").read_text().replace("cents: int", "cents: float"))
-    result = cli("resume", "runs.sqlite", outcome.resume_token, "--allow", request.id, "--tools", "other.py", "--strict")
+    result = cli(
+        "resume", "runs.sqlite", outcome.resume_token, "--allow", request.id, "--tools", "other.py", "--strict"
+    )
     assert result.status == 2
     assert "'pay' 1.0 changed without another version" in result.err
     assert "gating='strict' refuses that" in result.err

@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from harness.display import MAX_ARGUMENT_CHARACTERS, MAX_VALUE_LINES, duration, print_outcome
@@ -89,6 +90,35 @@ def test_an_error_shows_its_line_of_the_text_and_a_mark_under_the_column():
     assert re.match(r" +13 │ ", source)
     assert source.endswith(" const b = await tools.slow();")  # the tab was expanded, above the mark too
     assert source[mark.index("^") :].startswith("tools.slow")
+
+
+@pytest.mark.requirement("CLI-014")
+def test_lines_are_those_of_the_text_whatever_ends_a_line_to_the_engine():
+    # To the engine this has four lines: U+2028 ends one, but not in a string. To the text it has three.
+    source = "\ufeffconst s = '\u2028';\n1;\u2028pay({});\nfoo.bar"
+    text = f"<tool-calls>{source}</tool-calls>"
+    block = BLOCK.model_copy(update={"text": text, "source": source})
+    error = ScriptSyntaxError("not defined", line=4, column=1).info()
+    warning = Diagnostic(code="x", severity=Severity.WARNING, message="m", line=4, column=1)
+    failed = execution(status=ExecutionStatus.ERROR, error=error, calls=(call(line=3),), diagnostics=(warning,))
+    lines = shown(failed, segments=(block,)).splitlines()
+    assert "    13 │ foo.bar" in [line.removeprefix("  ") for line in lines]
+    assert any("pay(" in line and "line 12" in line for line in lines)
+    assert any("line 13: m [x]" in line for line in lines)
+    first = execution(status=ExecutionStatus.ERROR, error=ScriptSyntaxError("bad", line=1, column=7).info())
+    assert "11 │ const s = '\\u{2028}';" in shown(
+        first, segments=(block,)
+    )  # the byte order mark is no part of the script
+
+
+@pytest.mark.requirement("CLI-014")
+def test_the_mark_stands_under_its_character_behind_wide_ones():
+    source = "\t'日本語e\u0301\x07'; foo"
+    block = BLOCK.model_copy(update={"text": f"<tool-calls>{source}</tool-calls>", "source": source})
+    error = ScriptSyntaxError("not defined", line=1, column=len(source) - 2).info()
+    lines = shown(execution(status=ExecutionStatus.ERROR, error=error), segments=(block,)).splitlines()
+    at = next(number for number, line in enumerate(lines) if "日本語" in line)
+    assert cell_len(lines[at].partition("foo")[0]) == cell_len(lines[at + 1].partition("^")[0])
 
 
 @pytest.mark.requirement("CLI-014")

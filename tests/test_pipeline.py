@@ -245,6 +245,32 @@ async def test_check_finds_what_the_engine_finds_and_runs_nothing():
     assert statistics["fail"].calls == 0
 
 
+@pytest.mark.requirement("PIPE-013")
+async def test_check_gives_places_of_the_text_behind_a_mark_and_separators():
+    scripts = ["\ufefflet a; let a", "\ufeff)", "'\u2028';\nlet a; let a", "'\u2028'; // \u2029\n)"]
+    async with Harness() as harness:
+        found = [await harness.check(f"One.\n<tool-calls>{script}</tool-calls>") for script in scripts]
+    assert [[(each.line, each.column) for each in some] for some in found] == [
+        [(2, 26)],
+        [(2, 14)],
+        [(3, 13)],
+        [(3, 1)],
+    ]
+
+
+@pytest.mark.requirement("PIPE-013")
+async def test_check_takes_no_worker_for_blocks_that_cannot_run():
+    twice, unclosed = "let a; let a", "("  # the engine's objection, and one that takes no engine
+    async with Harness(limits={"max_blocks": 2}) as harness:
+        found = await harness.check(blocks("", twice, "1", twice, unclosed))
+        status = harness.get_status().workers
+    assert [(each.code, each.line) for each in found if each.severity.value == "error"] == [
+        ("ScriptSyntaxError", 4), ("too_many_blocks", 8), ("ScriptSyntaxError", 10)
+    ]  # fmt: skip
+    assert status is not None
+    assert status.started == 2
+
+
 @pytest.mark.requirement("PIPE-014")
 async def test_the_last_expression_or_return_is_the_result():
     table: list[tuple[str, Any]] = [
@@ -292,6 +318,22 @@ async def test_an_execution_id_that_is_given_is_used():
         with pytest.raises(UsageError, match="'mine' is running already"):
             await harness.run("<tool-calls>1</tool-calls>", context=context)
         go_on.set()
+
+
+@pytest.mark.requirement("PIPE-023")
+async def test_a_block_that_did_not_run_has_its_id_and_hash():
+    texts = ["\ufeff1", "(", "eval(1)", "1", ""]
+    text = "".join(f'<tool-calls id="b{number}">{source}</tool-calls>' for number, source in enumerate(texts))
+    async with Harness() as harness:
+        ran = (await harness.run(text)).executions
+    disabled = (await Harness(mode="disabled").run(text)).executions
+    assert [each.status.value for each in ran] == ["ok", "error", "skipped", "skipped", "skipped"]
+    assert [each.script.id for each in ran] == [each.script.id for each in disabled] == ["b0", "b1", "b2", "b3", "b4"]
+    assert [each.script.sha256 for each in ran] == [each.script.sha256 for each in disabled]
+    assert disabled[0].script.sha256 == disabled[3].script.sha256
+    async with Harness() as harness:
+        wrong = await harness.run('<tool-calls id="a" size="1">1</tool-calls>')
+    assert wrong.executions[0].script.id is None
 
 
 @pytest.mark.requirement("PIPE-016")
@@ -394,6 +436,11 @@ async def test_half_of_a_surrogate_pair_stops_nothing_but_the_script_it_is_in():
         ({"secrets": "hunter2"}, "secrets is a list"),
         ({"secrets": 5}, "secrets is a list"),
         ({"seed": True}, "seed is an integer"),
+        ({"continue_on_error": "no"}, "continue_on_error is True or False"),
+        ({"accept_fenced": 0}, "accept_fenced is True or False"),
+        ({"skip_thinking": None}, "skip_thinking is True or False"),
+        ({"suspend_after": -1, "journal": ":memory:"}, "suspend_after is a number of seconds"),
+        ({"suspend_after": "1", "journal": ":memory:"}, "suspend_after is a number of seconds"),
     ],
     ids=str,
 )

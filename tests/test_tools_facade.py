@@ -621,6 +621,20 @@ async def test_calls_the_runtime_refuses_are_recorded():
     assert (facade.active, facade.budget.used, tools.calls) == (0, 0, [])
 
 
+@pytest.mark.requirement("TOOL-072")
+async def test_the_record_of_a_refused_call_shows_what_it_was_called_with():
+    facade = facade_of(FakeTools({"f": 1}))
+    text = '[{"sku": "A-1", "password": "x"}]'
+    late = await facade.refuse(ToolCall(1, "f", text), ToolCancelledError("The script had failed."))
+    unknown = await facade.call(ToolCall(2, "g", text))
+    assert late.record.args == unknown.record.args == {"sku": "A-1", "password": MASK}
+    others = [
+        await facade.refuse(ToolCall(number, "f", other), ToolCancelledError("The script had failed."))
+        for number, other in enumerate(["[1, 2]", '["a"]', "[]", '[{"a": 1e400}]', "no JSON"], 3)
+    ]
+    assert [each.record.args for each in others] == [{}] * 5
+
+
 @pytest.mark.requirement("TOOL-061", "TOOL-060")
 async def test_order_is_that_of_the_calls_not_of_the_tasks():
     tools = FakeTools({"f": 1})

@@ -43,6 +43,72 @@ async def test_an_uncaught_error_has_its_place(scripts):
     assert [line.split(" (")[0] for line in execution.error.stack.splitlines()] == ["    at f", "    at <anonymous>"]
 
 
+@pytest.mark.requirement("PAR-033")
+@pytest.mark.requirement("VM-010")
+async def test_separators_that_the_engine_does_not_count_move_no_place(scripts):
+    start = "const é = 'é\u2028'; /* \u2029 */ // \u2029\n"  # one line to the engine
+    table = {
+        "foo.bar": ("ReferenceError", 2, 1),  # as the last expression, in the wrapper around it
+        "const b = foo": ("ReferenceError", 2, 11),
+        "const é = 2": ("ScriptSyntaxError", 2, 9),
+        "`é\u2028`; foo": ("ReferenceError", 2, 7),
+        "/*\r*/ foo": ("ReferenceError", 2, 4),  # its columns begin anew at the carriage return
+        "1;\u2028foo": ("ReferenceError", 3, 1),
+    }
+    executions = await scripts.run([start + rest for rest in table])
+    assert [(each.error.type, each.error.line, each.error.column) for each in executions] == list(table.values())
+    assert executions[2].error.details["source_line"] == "const é = 2"
+
+
+@pytest.mark.requirement("VM-010")
+async def test_the_place_of_an_error_of_a_script_s_own_class_is_where_it_was_made(scripts):
+    table = {
+        "class A extends Error {}\n\nthrow new A('x')": (3, 11),
+        "class A extends TypeError { constructor(m) {\nsuper(m); this.name = 'A' } }\nclass B extends A {}\n\nthrow new B('x')": (
+            5,
+            11,
+        ),
+        "const f = () => {\nthrow new (class A extends Error {})('x') };\nf()": (2, 28),
+        "class A extends Error { x = foo }\nnew A()": (1, 29),  # another error, in the constructor
+        "function f() {\nconst e = new Error('x'); Object.setPrototypeOf(e, { __proto__: Error.prototype, constructor: f }); throw e }\n\nf()": (
+            4,
+            1,
+        ),
+        "const e = new Error('x'); Object.setPrototypeOf(e, new Proxy({}, { getPrototypeOf() { throw 1 } })); throw e": (
+            1,
+            15,
+        ),
+        "const p = { get constructor() { throw 1 } }; const e = new Error('x'); Object.setPrototypeOf(e, p); throw e": (
+            1,
+            60,
+        ),
+    }
+    executions = await scripts.run(table)
+    assert [(each.error.line, each.error.column) for each in executions] == list(table.values())
+
+
+@pytest.mark.requirement("VM-029")
+async def test_what_is_cut_of_an_error_or_of_progress_says_so(scripts):
+    executions = await scripts.run(
+        [
+            "throw new Error('x'.repeat(100000))",
+            "throw new Error('x'.repeat(4000))",
+            "throw new Error('x'.repeat(3959) + '😀'.repeat(30))",  # a mark that is due within the first emoji
+            "throw 'x'.repeat(100000)",
+            "throw Object.assign(new Error('m', { cause: 'x'.repeat(1000) }), { name: 'x'.repeat(1000) })",
+            "progress('x'.repeat(100000))",
+        ]
+    )
+    long, whole, emoji, text, behind = (each.error for each in executions[:5])
+    assert long.message == "x" * 3960 + "… (96040 characters cut)"
+    assert whole.message == "x" * 4000
+    assert emoji.message == "x" * 3959 + "… (60 characters cut)"
+    assert "x… (96042 characters cut)." in text.message  # with its quotes
+    assert behind.details["causes"] == ["x" * 260 + "… (740 characters cut)"]
+    assert behind.details["name"] == "x" * 160 + "… (840 characters cut)"
+    assert executions[5].progress[0].message == "x" * 960 + "… (99040 characters cut)"
+
+
 @pytest.mark.requirement("VM-010")
 async def test_a_hostile_name_in_a_stack_does_no_harm(scripts):
     execution = await scripts.one(

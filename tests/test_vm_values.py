@@ -92,6 +92,25 @@ async def test_what_arguments_would_lose_is_an_error_the_script_can_catch(script
     assert wrong == []
 
 
+@pytest.mark.requirement("VM-020")
+async def test_the_error_of_a_lost_value_says_what_to_send_instead(scripts):
+    advice = {
+        "() => 1": "at $.a[0] is a function; call it and send what it returns, or leave it out.",
+        "10n": "at $.a[0] is a BigInt; convert it with String(…), or Number(…) if no digit is lost.",
+        "undefined": "at $.a[0] is undefined; send null.",
+        "-1 / 0": "at $.a[0] is -Infinity; send null or a string.",
+        "new Map([[1, 2]])": "a Map with a key that is no string (number); use string keys, or send [...map].",
+        "new Uint8Array(1)": "at $.a[0] is a typed array; convert it with Array.from(…).",
+    }
+    results = await scripts.run([f"return {{ a: [{value}] }}" for value in advice])
+    sent = await scripts.run([f"await tools.echo({{ a: [{value}] }})" for value in advice])
+    for result, call, words in zip(results, sent, advice.values(), strict=True):
+        assert result.error.message.startswith("The script's result has no JSON form: at $.a[0] is ")
+        assert result.error.message.endswith(words)
+        assert call.error.message.startswith("tools.echo: the arguments cannot be sent: at $.a[0] is ")
+        assert call.error.message.endswith(words)
+
+
 CARRIED = {
     "null": None,
     "undefined": None,

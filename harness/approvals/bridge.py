@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from harness.errors import (
     ApprovalTimeoutError,
     ApprovalUnavailableError,
     ToolBudgetExceededError,
+    UsageError,
 )
 from harness.limits import Limits
 from harness.model import ApprovalNote, ApprovalRequest
@@ -80,6 +82,9 @@ class ApprovalBridge:
 
     def __init__(self, approver: Approver | None = None, *, suspend_after: float | None = None) -> None:
         self._decide = decide_function(approver)
+        number = isinstance(suspend_after, (int, float)) and not isinstance(suspend_after, bool)
+        if suspend_after is not None and not (number and 0 <= suspend_after < math.inf):
+            raise UsageError(f"suspend_after is a number of seconds, or None, not {suspend_after!r}.")
         self.suspend_after = 0.0 if approver == SUSPEND else suspend_after
         """Seconds after which nobody in this process waits for an answer any more, so that the execution can be suspended;
         None if it cannot."""

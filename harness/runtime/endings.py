@@ -33,6 +33,7 @@ from harness.limits import Limits
 from harness.runtime.adapter import Death, WorkerGoneError
 from harness.runtime.sources import SourceMap
 from harness.runtime.turns import Evidence, Note, Thrown
+from harness.runtime.unsendable import unsendable
 from harness.syntax.absent import ABSENT_GLOBALS
 
 __all__ = [
@@ -114,7 +115,7 @@ def _limit_error(thrown: Thrown, evidence: Evidence, limits: Limits) -> HarnessE
     match thrown.kind:
         case "lost":
             return SerializationError(
-                f"The script's result has no JSON form: at {thrown.path} is {thrown.what}.",
+                f"The script's result has no JSON form: {unsendable(thrown.path, thrown.what)}.",
                 details={"path": thrown.path, "found": thrown.what},
             )
         case "large":

@@ -11,6 +11,7 @@ from harness.model import LogEntry
 from harness.runtime.adapter import WorkerGoneError
 from harness.runtime.job import Result
 from harness.runtime.turns import CallIssued, Collected, read_value
+from harness.runtime.unsendable import unsendable
 
 __all__ = ["Intake", "refusal"]
 
@@ -63,7 +64,7 @@ def refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
     name = f"tools.{issued.tool}"
     if issued.problem is not None:
         return ToolValidationError(
-            f"{name}: the arguments cannot be sent: at {issued.problem.path} is {issued.problem.what}.",
+            f"{name}: the arguments cannot be sent: {unsendable(issued.problem.path, issued.problem.what)}.",
             details={"path": issued.problem.path, "found": issued.problem.what},
         )
     if issued.aborted:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from typing import Self
 
+from harness.syntax.lines import engine_positions
 from harness.syntax.positions import Positions
 
 __all__ = ["SourceMap"]
 
-_LINE_END = re.compile("\r\n?|[\n\u2028\u2029]")
 _TEXT_LINE_END = re.compile("\r\n?|\n")
 
 
 class SourceMap:
-    """Places in one source."""
+    """Places in one source, the lines being those that the engine counts."""
 
     def __init__(self, source: str) -> None:
         self._source = source
 
     @cached_property
+    def _positions(self) -> Positions:
+        return engine_positions(self._source)
+
+    @property
     def _starts(self) -> list[int]:
-        return [0, *(end.end() for end in _LINE_END.finditer(self._source))]
+        return self._positions.starts
 
     def _line(self, line: int) -> str:
         if not 1 <= line <= len(self._starts):
@@ -50,13 +55,19 @@ class SourceMap:
         """``source_line`` and ``source_line_column`` for an error's ``details``; empty for a line that is not there."""
         if not 1 <= line <= len(self._starts):
             return {}
-        return Positions(self._source).excerpt(min(self._starts[line - 1] + column - 1, len(self._source)))
+        return self._positions.excerpt(min(self._starts[line - 1] + column - 1, len(self._source)))
 
     def engine_place(self, before: str) -> tuple[int, int]:
         """Line, and column in UTF-8 bytes, of the place right behind ``before``, which begins the source."""
-        ends = list(_LINE_END.finditer(before))
-        start = ends[-1].end() if ends else 0
-        return len(ends) + 1, len(before[start:].encode()) + 1
+        line, _ = self._positions.place(len(before))
+        # In a block comment a carriage return does not end a line for the engine, but its columns begin anew there.
+        start = max(self._starts[line - 1], before.rfind("\r") + 1)
+        return line, len(before[start:].encode()) + 1
+
+    @classmethod
+    def of_block(cls, source: str) -> Self:
+        """For places in the script of a block, which is without the byte order mark that its source may begin with."""
+        return cls(source.removeprefix("\ufeff"))
 
     def text_place(self, line: int, column: int) -> tuple[int, int]:
         """Line ends of a text before a place of the script, and the column behind the last of them, from 1.

@@ -18,6 +18,7 @@ from harness.syntax.attributes import read_attributes
 from harness.syntax.balance import find_imbalance
 from harness.syntax.characters import BIDIRECTIONAL, CONTROLS, INVISIBLE, describe, lookalikes
 from harness.syntax.grammar import TooTangled, first_error, parse_javascript
+from harness.syntax.lines import uncounted_line_ends
 from harness.syntax.modes import Statements, read_statements
 from harness.syntax.positions import Positions
 from harness.syntax.problem import Problem
@@ -28,7 +29,6 @@ from harness.syntax.walk import GLOBAL_OBJECTS, Syntax, read_syntax
 __all__ = ["Analysis", "analyse"]
 
 _DEFAULT_ATTRIBUTES = BlockAttributes()
-_ODD_LINE_END = re.compile("\r(?!\n)|[\u2028\u2029]")
 # `n --> 0` in the middle of a line is arithmetic to everyone.
 _HTML_COMMENT = re.compile(
     r"(?:(?<=\*/)|(?<![^\n\r\u2028\u2029]))[^\S\n\r\u2028\u2029]*(?P<dashes>-->)|(?P<opener><!--)"
@@ -67,7 +67,7 @@ def analyse(opening_tag: str, source: str) -> Analysis:
         problems += unusable or (_too_tangled(positions.character(tree.byte if isinstance(tree, TooTangled) else 0)),)
         return Analysis(source, sha256, positions, problems, attributes)
     syntax = read_syntax(tree.root_node, data)
-    if uncounted := frozenset(_uncounted_line_ends(source, syntax, positions)):
+    if uncounted := frozenset(uncounted_line_ends(source, syntax, positions)):
         positions = Positions(source, uncounted)
     script = _Script(source, data, tree, syntax, positions)
     mode, result_range = script.mode()
@@ -106,25 +106,6 @@ def _unusable_characters(source: str) -> Iterator[Problem]:
 def _too_tangled(offset: int) -> Problem:
     message = "The script has so many syntax errors that it was not read to its end; the first is about here."
     return Problem(ScriptSyntaxError, message, offset)
-
-
-def _uncounted_line_ends(source: str, syntax: Syntax, positions: Positions) -> Iterator[int]:
-    """Where the engine does not count a line end: in a block comment all but those with a line feed, and U+2028 and
-    U+2029 also where they end a line comment or stand in a literal.
-    """
-    starts_comments = [positions.character(start) for start, _ in syntax.comments]
-    starts_literals = [positions.character(start) for start, _ in syntax.literals]
-    for match in _ODD_LINE_END.finditer(source):
-        offset = match.start()
-        comment = bisect_right(starts_comments, offset) - 1
-        literal = bisect_right(starts_literals, offset) - 1
-        if comment >= 0 and offset <= positions.character(syntax.comments[comment][1]):
-            is_block = source.startswith("/*", starts_comments[comment])
-            inside = offset < positions.character(syntax.comments[comment][1])
-            if (is_block and inside) or (not is_block and match[0] != "\r"):
-                yield offset
-        elif literal >= 0 and offset < positions.character(syntax.literals[literal][1]) and match[0] != "\r":
-            yield offset
 
 
 class _Script:

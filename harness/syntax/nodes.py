@@ -37,6 +37,11 @@ class StaticReader:
             return unescaped(self.text(node)[1:-1].decode())
         return None
 
+    def member(self, node: Node) -> str | None:
+        """The property that ``a.b`` or ``a["b"]`` reads, if the text tells; None for any other node."""
+        member, index = node.child_by_field_name("property"), node.child_by_field_name("index")
+        return self.identifier(member) if member else self.string(index) if index else None
+
     def chain(self, node: Node) -> Alias | None:
         """``a.b["c"]`` as a root and a path."""
         path: list[str] = []
@@ -45,8 +50,7 @@ class StaticReader:
             if node.type == "parenthesized_expression" and node.named_child_count == 1:
                 inner = node.named_children[0]
             elif node.type in {"member_expression", "subscript_expression"}:
-                member, index = node.child_by_field_name("property"), node.child_by_field_name("index")
-                key = self.identifier(member) if member else self.string(index) if index else None
+                key = self.member(node)
                 if key is None:
                     return None
                 path.append(key)

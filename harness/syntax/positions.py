@@ -32,7 +32,8 @@ class Positions:
         self._uncounted = uncounted
 
     @cached_property
-    def _starts(self) -> list[int]:
+    def starts(self) -> list[int]:
+        """Where each line begins: offsets in characters."""
         ends = _LINE_END.finditer(self._source)
         return [0, *(end.end() for end in ends if end.start() not in self._uncounted)]
 
@@ -48,8 +49,8 @@ class Positions:
 
     def place(self, offset: int) -> tuple[int, int]:
         """Line and column of an offset in characters."""
-        line = bisect_right(self._starts, offset)
-        return line, offset - self._starts[line - 1] + 1
+        line = bisect_right(self.starts, offset)
+        return line, offset - self.starts[line - 1] + 1
 
     def excerpt(self, offset: int) -> dict[str, str | int]:
         """The line around an offset, for an error's ``details``.
@@ -57,9 +58,9 @@ class Positions:
         ``source_line`` is the line, cut to ``EXCERPT_CHARACTERS`` around the offset with a mark that says how much
         was cut, unseen characters escaped; ``source_line_column`` is the column of the offset in that, from 1.
         """
-        line = bisect_right(self._starts, offset)
-        start = self._starts[line - 1]
-        end = self._starts[line] if line < len(self._starts) else len(self._source)
+        line = bisect_right(self.starts, offset)
+        start = self.starts[line - 1]
+        end = self.starts[line] if line < len(self.starts) else len(self._source)
         end = start + len(self._source[start:end].rstrip("\r\n\u2028\u2029"))
         offset = min(offset, end)
         low, high = start, end

@@ -21,6 +21,7 @@ _NO_MODE = ExecutionMode(0)
 _NOTED = GLOBAL_OBJECTS | ABSENT_GLOBALS.keys() | BANNED_IDENTIFIERS.keys() | {"tools"}
 _FUNCTION_LITERALS = frozenset({"function_expression", "generator_function", "arrow_function"})
 _CONDITIONAL = frozenset({"if_statement", "while_statement", "do_statement"})
+_MEMBERS = ("member_expression", "subscript_expression")
 # What can stand directly around a name of which more is to be known than that it is read.
 _CARRIERS = frozenset(
     {
@@ -74,6 +75,8 @@ class _Walk:
         # Most sources are spared the price of noting what is harmless only in text: they have nothing of the kind.
         plain = data.isascii() and b"\r" not in data and b"<!--" not in data and b"-->" not in data
         self._handlers = _HANDLERS if plain else _HANDLERS | _TEXT_HANDLERS
+        if data.count(b"constructor") > 1:
+            self._handlers = self._handlers | dict.fromkeys(_MEMBERS, _Walk._constructor)
 
     def run(self) -> Syntax:
         cursor = self._root.walk()
@@ -148,6 +151,12 @@ class _Walk:
             if callee is not None and self._read.text(callee, _LONGEST_GETTER + 1) in _GET_PROTOTYPE:
                 path, _use = self._chain(call, len(self._above) - 2)
         if path and path[0] == "constructor":
+            self._found.banned.append(("constructor", node.start_byte))
+
+    def _constructor(self, node: Node) -> None:
+        """``x.constructor.constructor`` is the ``Function`` constructor, whatever ``x`` is."""
+        outer = next(above for above in reversed(self._above) if above.type != "parenthesized_expression")
+        if self._read.member(node) == self._read.member(outer) == "constructor":
             self._found.banned.append(("constructor", node.start_byte))
 
     def _class(self, node: Node) -> None:

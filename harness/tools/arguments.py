@@ -16,7 +16,7 @@ from harness.plain import MAX_SAFE_INTEGER, child_path, to_plain, unique_members
 from harness.tools.tool import Tool
 from harness.tools.validation import call_form, json_type
 
-__all__ = ["argument_object", "read_argument_list"]
+__all__ = ["argument_object", "read_argument_list", "shown_arguments"]
 
 # Only text that holds such a number needs the walk that finds where it stands.
 _LARGE_NUMBER = re.compile(r"[0-9]{16}|[0-9][eE]\+?[0-9]")
@@ -80,6 +80,15 @@ def argument_object(text: str, tool: Tool, limits: Limits) -> dict[str, JsonValu
         f"{tool.expression} takes one object with named arguments, not {got}. Call it as {form}.",
         details={"path": "$", "form": form},
     )
+
+
+def shown_arguments(text: str, limits: Limits) -> dict[str, JsonValue]:
+    """What the record shows of a call that is refused before its tool is looked at; nothing if it is not one object."""
+    try:
+        given = read_argument_list(text, "the tool", limits)
+    except ToolValidationError:
+        return {}
+    return given[0] if len(given) == 1 and isinstance(given[0], dict) else {}
 
 
 def _check_numbers(arguments: dict[str, JsonValue], tool: Tool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -84,6 +84,7 @@ class CallBudget:
 
     def __init__(self, limits: Limits, budget: Budget = _UNLIMITED) -> None:
         self._limits = limits
+        self._plain = budget.unlimited
         self._per_tool = budget.calls_per_tool
         self._used_by: dict[str, int] = {}
         self.line = Line(limits.max_concurrent_tool_calls)
@@ -159,3 +160,10 @@ class CallBudget:
             rate_per_min=None if self.rate is None else line_of(self.rate.limit, self.rate.used),
             resources={resource.contract.resource_id: resource.report() for resource in resources},
         )
+
+    def text(self, resources: Sequence[Resource] = ()) -> str:
+        """`report` as JSON, for ``context.budget()``; quickly, where there is nothing but the limit of calls."""
+        if resources or not self._plain:
+            return self.report(resources).model_dump_json(exclude_none=True)
+        limit, used = self._limits.max_tool_calls, self.used
+        return f'{{"tool_calls":{{"limit":{limit},"used":{used},"remaining":{max(limit - used, 0)}}}}}'

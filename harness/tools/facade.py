@@ -19,10 +19,11 @@ from harness.errors import (
     HarnessInternalError,
     JournalError,
     ToolBudgetExceededError,
+    ToolNotFoundError,
 )
 from harness.model import ApprovalRequest, BudgetReport, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
-from harness.tools.arguments import argument_object
+from harness.tools.arguments import argument_object, shown_arguments
 from harness.tools.budget import CallBudget
 from harness.tools.callbook import CallBook
 from harness.tools.calls import Settled, ToolCall
@@ -30,7 +31,7 @@ from harness.tools.carrier import Carrier
 from harness.tools.context import CallContext
 from harness.tools.economy import Economy
 from harness.tools.entry import Entry
-from harness.tools.history import NO_HISTORY, History, PastCall
+from harness.tools.history import NO_HISTORY, History
 from harness.tools.invoke import Invocation
 from harness.tools.meters import to_units
 from harness.tools.names import BUILT_IN
@@ -88,12 +89,17 @@ class CallFacade:
                 tool.resource.resource_id: economy.resources.of(tool.resource) for tool in registry if tool.resource
             }.values()
         )
-        self._plain_budget = economy.budget.unlimited and not self._resources
         self._idempotency_key = idempotency_key
-        self._history = history
         self._suspended = False
         self._questions = Questions(
-            approvals, context, redactor, observer, date=date, can_suspend=can_suspend, on_change=self._changed
+            approvals,
+            context,
+            redactor,
+            observer,
+            history=history,
+            date=date,
+            can_suspend=can_suspend,
+            on_change=self._changed,
         )
         self.budget = budget or CallBudget(self._limits, economy.budget)
         self._carrier = Carrier(economy, self.budget, context, observer)
@@ -169,10 +175,7 @@ class CallFacade:
 
     def budget_text(self) -> str:
         """The same as JSON, for ``context.budget()``."""
-        if not self._plain_budget:
-            return self.budget_report().model_dump_json(exclude_none=True)
-        limit, used = self._limits.max_tool_calls, self.budget.used
-        return f'{{"tool_calls":{{"limit":{limit},"used":{used},"remaining":{max(limit - used, 0)}}}}}'
+        return self.budget.text(self._resources)
 
     def admit(self, call: ToolCall) -> None:
         """Looks a call up, validates it, counts it and gives it its place in line, all at once.
@@ -183,7 +186,6 @@ class CallFacade:
         if self._clock is anyio.current_time:
             self._clock = loop_clock()
         entry = Entry(call)
-        entry.past = self._recall(call)
         self._questions.recall(entry)
         entry.cancel_reason = self._cancelled_early.pop(call.id, None)
         self._book.open[call.id] = entry
@@ -240,14 +242,19 @@ class CallFacade:
         """Records and settles a call that the runtime does not even try; it counts against no budget."""
         entry = Entry(call)
         self._book.open[call.id] = entry
-        past = self._recall(call)
-        if past is not None and past.settled is not None:
-            return self._adopt(entry, past.settled)
+        self._questions.recall(entry)
+        if entry.past is not None and entry.past.settled is not None:
+            return self._adopt(entry, entry.past.settled)
+        entry.arguments = shown_arguments(call.arguments_json, self._limits)
         return await self._settle(entry, None, error)
 
     def _prepare(self, entry: Entry) -> None:
         call, limits = entry.call, self._limits
-        tool = self._registry.get(call.tool)
+        try:
+            tool = self._registry.get(call.tool)
+        except ToolNotFoundError:
+            entry.arguments = shown_arguments(call.arguments_json, limits)
+            raise
         entry.arguments = arguments = argument_object(call.arguments_json, tool, limits)
         context = CallContext(
             tool=tool.name,
@@ -316,13 +323,6 @@ class CallFacade:
     def _changed(self) -> None:
         if self._on_change is not None:
             self._on_change()
-
-    def _recall(self, call: ToolCall) -> PastCall | None:
-        """What is on record of a call. Raises `ReplayDivergenceError` if it is another one."""
-        past = self._history.get(call.id)
-        if past is not None:
-            past.check(call)
-        return past
 
     def _adopt(self, entry: Entry, settled: Settled) -> Settled:
         """A call that ended before the execution was suspended or interrupted, as it ended then."""

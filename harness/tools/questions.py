@@ -15,7 +15,7 @@ from harness.model import ApprovalRequest
 from harness.redaction import Redactor
 from harness.tools.deferred import deferral_id
 from harness.tools.entry import Entry
-from harness.tools.history import Question
+from harness.tools.history import History, Question
 from harness.tools.invoke import Invocation
 from harness.tools.observer import CallObserver
 from harness.tools.parking import Parking
@@ -38,6 +38,7 @@ class Questions:
         redactor: Redactor,
         observer: CallObserver | None,
         *,
+        history: History,
         date: Callable[[], float],
         can_suspend: bool,
         on_change: Callable[[], None],
@@ -48,6 +49,7 @@ class Questions:
         self._session = context.session_id or context.conversation_id
         self._redactor = redactor
         self._observer = observer
+        self._history = history
         self._date = date
         self._can_suspend = can_suspend
         self._on_change = on_change
@@ -75,9 +77,14 @@ class Questions:
     # ── before a call is made ────────────────────────────────────────────────────────────────────────────────────
 
     def recall(self, entry: Entry) -> None:
-        """What was decided about a call in an earlier life, or since. Like an answer in this one it counts against
-        ``max_approvals``, and calls that come later may be covered by it.
+        """What is on record of a call from an earlier life of the execution. What was decided about it then, or since,
+        counts against ``max_approvals`` like an answer in this one, and calls that come later may be covered by it.
+
+        Raises `ReplayDivergenceError` if it is another call that is on record.
         """
+        entry.past = past = self._history.get(entry.call.id)
+        if past is not None:
+            past.check(entry.call)
         question = self._question(entry, "approval")
         if question is not None and question.decision is not None:
             entry.ruling = self._approvals.recall(question.request, question.decision, session=self._session)

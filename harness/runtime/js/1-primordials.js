@@ -96,3 +96,13 @@ const shown = (object, name, value) =>
 
 const wellFormed = (text) => (stringIsWellFormed(text) ? text : stringToWellFormed(text));
 const quoted = (text) => stringify(wellFormed(text));
+
+// Well-formed text of at most so many code units: whole, or cut between two characters and with a mark that says by how much.
+const shortened = (text, most) => {
+  const whole = wellFormed(text);
+  if (whole.length <= most) return whole;
+  let end = most - 40;
+  const last = stringCharCodeAt(whole, end - 1);
+  if (last >= 0xd800 && last <= 0xdbff) end--;
+  return arrayJoin([stringSlice(whole, 0, end), '… (', NativeString(whole.length - end), ' characters cut)'], '');
+};

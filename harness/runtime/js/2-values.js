@@ -267,7 +267,7 @@ const unreadable = (error, frame, key) => {
 const describeThrown = (error) => {
   try {
     const text = isErrorLike(error) ? `${error.name}: ${error.message}` : NativeString(error);
-    return arrayJoin([stringSlice(wellFormed(text), 0, 300)], '');
+    return arrayJoin([shortened(text, 300)], '');
   } catch {
     return 'something unprintable';
   }

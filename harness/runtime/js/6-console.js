@@ -216,6 +216,8 @@ global('console', console);
 
 const MOST_PROGRESS_IN_A_FRAME = 200;
 const MOST_PROGRESS_TEXT = 4000;
+// `MAX_MESSAGE` in context.py.
+const MOST_PROGRESS_SHOWN = 1000;
 const progressRules = () => ({
   __proto__: null,
   limit: state.limits.argument_bytes,
@@ -241,15 +243,17 @@ global(
           text = toJson(data, progressRules());
         } catch (error) {
           if (!isRefusal(error)) throw error;
-          throw refuse('SerializationError', 'VALIDATION', `progress: data at ${error.path} is ${error.what}`);
+          throw refuse('SerializationError', 'VALIDATION', `progress: the data cannot be sent: at ${error.path} is ${error.what}; pass plain data`);
         }
       }
       if (!fitsInFrame(text.length * 2 + MOST_PROGRESS_TEXT * 6)) {
         progressCounts.dropped++;
         return;
       }
-      const shortened = stringSlice(typeof message === 'string' ? message : printable(message, 0), 0, MOST_PROGRESS_TEXT);
-      post(outbox.progress, arrayJoin(['[', quoted(shortened), ',', stringify(text), ']'], ''));
+      const whole = typeof message === 'string' ? message : printable(message, 0);
+      // The host cuts it, and says by how much, unless it is so long that the host cannot have seen all of it.
+      const words = whole.length > MOST_PROGRESS_TEXT ? shortened(whole, MOST_PROGRESS_SHOWN) : whole;
+      post(outbox.progress, arrayJoin(['[', quoted(words), ',', stringify(text), ']'], ''));
     },
   }.progress,
 );

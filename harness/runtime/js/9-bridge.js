@@ -40,11 +40,17 @@ for (const type of [
   NATIVE_ERRORS[NATIVE_ERRORS.length] = [type.prototype, type.name];
 }
 
+const nativeClass = (prototype) => {
+  for (let i = 0; i < NATIVE_ERRORS.length; i++) if (NATIVE_ERRORS[i][0] === prototype) return NATIVE_ERRORS[i][1];
+  return null;
+};
+
 // The built-in class of an error, by its prototypes: a script cannot make its error look like one of the host's.
 const builtinClass = (error) => {
   try {
     for (let object = getPrototypeOf(error); object !== null; object = getPrototypeOf(object)) {
-      for (let i = 0; i < NATIVE_ERRORS.length; i++) if (NATIVE_ERRORS[i][0] === object) return NATIVE_ERRORS[i][1];
+      const name = nativeClass(object);
+      if (name !== null) return name;
     }
   } catch {
     // A proxy among them.
@@ -52,10 +58,38 @@ const builtinClass = (error) => {
   return 'Error';
 };
 
+// The constructors of a script's own class of errors, by name. An error is made where they are called, and not in them.
+const MOST_CONSTRUCTORS = 10;
+const constructorsOf = (error) => {
+  const names = create(null);
+  try {
+    let object = getPrototypeOf(error);
+    for (let i = 0; i < MOST_CONSTRUCTORS && object !== null && nativeClass(object) === null; i++) {
+      const made = getOwnPropertyDescriptor(object, 'constructor');
+      const name = typeof made?.value === 'function' ? getOwnPropertyDescriptor(made.value, 'name') : undefined;
+      if (typeof name?.value === 'string') shown(names, name.value, true);
+      object = getPrototypeOf(object);
+    }
+  } catch {
+    // A proxy among them.
+  }
+  return names;
+};
+
+const placeText = (error) => {
+  const raw = rawStack(error);
+  if (typeof raw !== 'string') return undefined;
+  const frames = scriptFrames(raw, STACK_LIMIT);
+  const names = constructorsOf(error);
+  let first = 0;
+  while (first < frames.length - 1 && names[frames[first][0]] === true) first++;
+  return stackText(arraySlice(frames, first));
+};
+
 const readText = (read, most) => {
   try {
     const value = read();
-    return value === undefined ? '' : stringSlice(wellFormed(NativeString(value)), 0, most);
+    return value === undefined ? '' : shortened(NativeString(value), most);
   } catch {
     return '';
   }
@@ -75,7 +109,7 @@ const errorText = (error) => {
     let text = '';
     let shown = 'undefined';
     try {
-      text = stringSlice(wellFormed(printable(error, 1)), 0, MOST_MESSAGE);
+      text = shortened(printable(error, 1), MOST_MESSAGE);
       shown = typeof error;
     } catch {
       text = 'something unprintable';
@@ -85,7 +119,7 @@ const errorText = (error) => {
     return arrayJoin(['{"kind":"thrown","what":', quoted(shown), ',"text":', quoted(text), ',"claims":', claims, '}'], '');
   }
   const origin = weakMapGet(ownErrors, error);
-  const stack = isError(error) ? cleanStack(rawStack(error)) : readText(() => error.stack, MOST_MESSAGE);
+  const stack = isError(error) ? placeText(error) : readText(() => error.stack, MOST_MESSAGE);
   return arrayJoin(
     [
       '{"kind":"error","class":', quoted(builtinClass(error)),
