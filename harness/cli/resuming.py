@@ -14,6 +14,7 @@ from harness.cli.options import (
     AsJson,
     ChosenHardening,
     ChosenIsolation,
+    Gating,
     Hardening,
     Isolation,
     JournalFile,
@@ -98,6 +99,13 @@ def resume_command(
         ),
     ] = None,
     suspend_after: SuspendAfter = None,
+    gating: Annotated[
+        Gating,
+        typer.Option(
+            help="If the contracts of the tools have changed since it began: default goes on and says what may fail, strict "
+            "only if nothing but descriptions changed.",
+        ),
+    ] = Gating.DEFAULT,
     force: Annotated[
         bool,
         typer.Option(
@@ -137,6 +145,7 @@ def resume_command(
                 tools=registry,
                 approver=approver,
                 suspend_after=suspend_after,
+                gating=gating.value,
                 isolation=isolation.value,
                 hardening=hardening.value,
             ) as harness:

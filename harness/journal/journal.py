@@ -162,6 +162,7 @@ class Journal:
 
     async def find(self, name: str) -> str | None:
         """The stream of which an event has this name (see `harness.journal.store.names_of`)."""
+        self.write_out()
         return await _call(self.store, lambda: self.store.find(name))
 
     def verify(self, events: Sequence[Event]) -> None:
