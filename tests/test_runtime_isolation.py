@@ -256,7 +256,7 @@ def test_a_thread_that_cannot_be_ended_is_counted_and_keeps_nothing_from_ending(
         from harness import Harness
 
         async def main():
-            async with Harness(isolation="thread", limits={"wall_time": 0.3, "cpu_time": 600}) as harness:
+            async with Harness(isolation="thread", limits={"wall_time": 1.5, "cpu_time": 600}) as harness:
                 outcome = await harness.run("<tool-calls>Array(4294967295).join('')</tool-calls>")
                 print(outcome.executions[0].error.details["clock"], harness.get_status().workers.abandoned_threads)
                 outcome = await harness.run("<tool-calls>2</tool-calls>")
