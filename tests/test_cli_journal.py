@@ -724,7 +724,7 @@ def test_a_list_that_is_damaged(cli, statement):
 
 
 @pytest.mark.slow
-@pytest.mark.requirement("CLI-027")
+@pytest.mark.requirement("CLI-027", "JRN-059")
 def test_one_damaged_run_does_not_hide_the_others(cli):
     bad, good = on_record(cli, block("return 1")), on_record(cli, block("return 2"))
     sql("UPDATE streams SET status = 'running' WHERE run = ? OR stream = ?", bad.id, bad.id)

@@ -621,6 +621,28 @@ async def test_a_key_whose_run_is_suspended(ledger, path):
 
 # ── after a crash ────────────────────────────────────────────────────────────────────────────────────────────────
 
+
+@pytest.mark.requirement("CRS-006")
+async def test_a_result_that_was_settled_before_its_tool_had_answered_is_not_lost(path):
+    settled = anyio.Event()
+
+    async def order(context: CallContext) -> Deferred:
+        assert await Harness(journal=path).settle(context.deferral_id, 41) is False
+        settled.set()
+        await anyio.sleep_forever()
+        return Deferred()
+
+    harness = Harness(tools=[order], journal=path)
+    async with anyio.create_task_group() as group:
+        group.start_soon(harness.run, block("(await tools.order({})) + 1"))
+        await settled.wait()
+        group.cancel_scope.cancel()
+    (entry,) = await harness.executions()
+    assert entry.status == "interrupted"
+    done = await Harness(tools=[order], journal=path).recover(entry.outcome_id)
+    assert (one(done).value, done.pending) == (42, ())
+
+
 CRASH = """
     import os, signal, sys, anyio
     from harness import Harness, tool
