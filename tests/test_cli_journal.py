@@ -14,9 +14,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +28,9 @@ import pytest
 from harness import Harness, Journal, Outcome
 from harness.canonical import to_canonical_json
 from harness.cli import main
-from harness.errors import UsageError
+from harness.errors import JournalWriteError, UsageError
 from harness.journal.events import chained, parse_event
+from harness.journal.sqlite import SqliteStore
 
 HARNESS = [sys.executable, "-m", "harness"]
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "NO_COLOR", "FORCE_COLOR")}
@@ -572,6 +575,43 @@ def test_reading_leaves_everything_as_it_is(cli, monkeypatch):
     monkeypatch.undo()
     names = {path.name for path in Path.cwd().iterdir()}
     assert not any(name.endswith(("-wal", "-shm")) for name in names)
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """As root one may write everywhere."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+@pytest.mark.requirement("JRN-055")
+@pytest.mark.parametrize("folder", [0o555, 0o777], ids=["the folder too", "the file only"])
+def test_a_journal_that_can_only_be_read(folder):
+    with tempfile.TemporaryDirectory() as name:  # where others may enter, which pytest's own is not
+        path = Path(name) / "runs.sqlite"
+        Harness(journal=path).run_sync(block("return 1"))
+        before = path.read_bytes()
+        path.chmod(0o444)
+        path.parent.chmod(folder)
+        try:
+            with without_rights():
+                store = SqliteStore(path, read_only=True)
+                assert [known.kind for known in store.streams()] == ["contracts", "run", "execution"]
+                with pytest.raises(JournalWriteError):
+                    store.delete(store.streams()[0].stream)
+                store.close()
+                if folder == 0o555:
+                    with pytest.raises(UsageError, match="it can only be read, and so can its folder"):
+                        SqliteStore(path)
+        finally:
+            path.parent.chmod(0o755)
+        assert (path.read_bytes(), [each.name for each in path.parent.iterdir()]) == (before, ["runs.sqlite"])
 
 
 @pytest.mark.requirement("CLI-029")
