@@ -225,6 +225,15 @@ async def test_a_suspended_outcome_goes_on_elsewhere(ledger, path):
     assert (await Harness(journal=path).replay(done.id)).canonical() == done.canonical()
 
 
+@pytest.mark.requirement("JRN-021", "JRN-029")
+async def test_a_token_is_good_where_the_journal_is_in_memory(ledger):
+    harness = Harness(tools=ledger.tools(), approver="suspend", journal=Journal())
+    outcome = await harness.run(block("await tools.pay({cents: 1})"))
+    (request,) = outcome.pending
+    done = await harness.resume(outcome.resume_token or "", {request.id: Decision.approve()})
+    assert (one(done).status, ledger.done) == ("ok", ["pay 1"])
+
+
 @pytest.mark.requirement("JRN-057")
 @pytest.mark.parametrize("decided", [0, 1])
 async def test_what_is_decided_reaches_the_script_before_the_rest(ledger, path, decided):
@@ -654,6 +663,28 @@ async def test_a_key_whose_run_is_suspended(ledger, path):
 
 
 # ── after a crash ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.requirement("CRS-006")
+async def test_a_result_that_was_settled_before_its_tool_had_answered_is_not_lost(path):
+    settled = anyio.Event()
+
+    async def order(context: CallContext) -> Deferred:
+        assert await Harness(journal=path).settle(context.deferral_id, 41) is False
+        settled.set()
+        await anyio.sleep_forever()
+        return Deferred()
+
+    harness = Harness(tools=[order], journal=path)
+    async with anyio.create_task_group() as group:
+        group.start_soon(harness.run, block("(await tools.order({})) + 1"))
+        await settled.wait()
+        group.cancel_scope.cancel()
+    (entry,) = await harness.executions()
+    assert entry.status == "interrupted"
+    done = await Harness(tools=[order], journal=path).recover(entry.outcome_id)
+    assert (one(done).value, done.pending) == (42, ())
+
 
 CRASH = """
     import os, signal, sys, anyio

@@ -25,6 +25,7 @@ __all__ = [
     "ChosenHardening",
     "ChosenIsolation",
     "File",
+    "Gating",
     "Hardening",
     "Isolation",
     "JournalFile",
@@ -56,6 +57,11 @@ class Isolation(enum.StrEnum):
 class Hardening(enum.StrEnum):
     BEST_EFFORT = "best_effort"
     REQUIRED = "required"
+
+
+class Gating(enum.StrEnum):
+    DEFAULT = "default"
+    STRICT = "strict"
 
 
 @dataclass(frozen=True)

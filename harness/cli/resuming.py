@@ -14,6 +14,7 @@ from harness.cli.options import (
     AsJson,
     ChosenHardening,
     ChosenIsolation,
+    Gating,
     Hardening,
     Isolation,
     JournalFile,
@@ -98,18 +99,17 @@ def resume_command(
         ),
     ] = None,
     suspend_after: SuspendAfter = None,
+    gating: Annotated[
+        Gating,
+        typer.Option(
+            help="If the contracts of the tools have changed since it began: default goes on and says what may fail, strict "
+            "only if nothing but descriptions changed.",
+        ),
+    ] = Gating.DEFAULT,
     force: Annotated[
         bool,
         typer.Option(
             "--force", help="With an ID: the process that ran it has ended, although that cannot be seen here."
-        ),
-    ] = False,
-    strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict",
-            help="Do not go on if anything but descriptions changed in the contracts of the tools. Else it goes on, and "
-            "what may fail is said.",
         ),
     ] = False,
     journal_key: JournalKey = None,
@@ -145,7 +145,7 @@ def resume_command(
                 tools=registry,
                 approver=approver,
                 suspend_after=suspend_after,
-                gating="strict" if strict else "default",
+                gating=gating.value,
                 isolation=isolation.value,
                 hardening=hardening.value,
             ) as harness:
