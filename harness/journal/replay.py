@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from harness.stable import stable_execution
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.history import call_text
 
-__all__ = ["check_machine", "differences", "replay"]
+__all__ = ["check_machine", "differences", "replay", "rerun"]
 
 _MOST_DIFFERENCES = 10
 
@@ -54,6 +54,30 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
     Raises `ReplayDivergenceError` where the script does something else than what is on record, and, unless ``force``,
     where it would run on another build than it did.
     """
+    execution = await rerun(record, runtime, redactor, force=force)
+    recorded = execution if record.finished is None else record.finished.execution
+    now, then = (stable_execution(item.model_dump(mode="json")) for item in (execution, recorded))
+    found = differences(then, now)
+    if found:
+        raise ReplayDivergenceError(
+            f"The replay of {record.execution_id} ended otherwise than what is on record: {'; '.join(found)}.",
+            details={"seq": record.events[-1].event.seq, "differences": [*found]},
+        )
+    return execution
+
+
+async def rerun(
+    record: Record,
+    runtime: Runtime,
+    redactor: Redactor,
+    *,
+    force: bool = False,
+    on_call: Callable[[ToolCall], None] | None = None,
+) -> Execution:
+    """As `replay`, but for the end: the execution is what it comes to now, and nobody has compared it with the record.
+
+    ``on_call`` is told each call before it is compared. An end that a VM cannot bring about again is the recorded one.
+    """
     finished = record.finished
     if finished is None:
         raise ReplayDivergenceError(
@@ -66,7 +90,7 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
     if not record.frames or finished.answers == 0:
         # It ended before it said anything.
         return recorded
-    calls = RecordedCalls(record)
+    calls = RecordedCalls(record, on_call)
     gate = ProgressGate(record.limits, redactor)
     job = record.job(record.past(answers=finished.answers), f"replay of {record.execution_id}")
     try:
@@ -80,17 +104,7 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
         await runtime.end_domain(f"replay of {record.execution_id}")
     if not finished.reproducible:
         return recorded
-    execution = assemble(
-        job.script, record.execution_id, result, calls=calls, gate=gate, dry_run=record.started.dry_run
-    )
-    now, then = (stable_execution(item.model_dump(mode="json")) for item in (execution, recorded))
-    found = differences(then, now)
-    if found:
-        raise ReplayDivergenceError(
-            f"The replay of {record.execution_id} ended otherwise than what is on record: {'; '.join(found)}.",
-            details={"seq": record.events[-1].event.seq, "differences": [*found]},
-        )
-    return execution
+    return assemble(job.script, record.execution_id, result, calls=calls, gate=gate, dry_run=record.started.dry_run)
 
 
 def check_machine(recorded: Mapping[str, str]) -> None:
@@ -131,8 +145,9 @@ class _Reports:
 class RecordedCalls(Calls):
     """Carries out calls by looking up how they ended."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, on_call: Callable[[ToolCall], None] | None = None) -> None:
         self._record = record
+        self._on_call = on_call
         self._seen: set[int] = set()
         self._listed = () if record.finished is None else record.finished.execution.calls
         self.approving = 0
@@ -156,6 +171,8 @@ class RecordedCalls(Calls):
     def admit(self, call: ToolCall) -> None:
         """Compare a call with the one on record."""
         self._seen.add(call.id)
+        if self._on_call is not None:
+            self._on_call(call)
         issued = self._record.issued.get(call.id)
         if issued is None and call.id not in self._record.settled:
             raise diverged(f"call {call.id} was not made", f"the script calls tools.{call.tool}", call=call.id)
