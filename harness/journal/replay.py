@@ -96,7 +96,8 @@ async def rerun(
     try:
         result = await runtime.execute(f"replay of {record.execution_id}", job, lambda _: calls, gate)
         if result.frames != finished.answers:
-            raise diverged(f"{finished.answers} frames were answered", f"the script ended after {result.frames}")
+            end = "" if result.error is None else f" with {result.error.type}: {result.error.message}"
+            raise diverged(f"{finished.answers} frames were answered", f"the script ended after {result.frames}{end}")
         calls.check_complete()
     except ReplayDivergenceError as error:
         raise _at(error, record) from None

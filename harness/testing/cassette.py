@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import secrets
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 from harness.approvals.decision import SUSPEND
 from harness.context import ExecutionContext
@@ -17,15 +16,14 @@ from harness.errors import ReplayDivergenceError, UsageError
 from harness.model import ExecutionStatus, Outcome
 from harness.redaction import Redactor, shorten
 from harness.sync import in_event_loop, run_alone
+from harness.testing.censor import Redact, redacted_run
 from harness.testing.golden import Golden
 from harness.testing.mismatch import mismatch
-from harness.testing.player import Redact, Request, play, record_run
+from harness.testing.player import Request, play, record_run
+from harness.testing.shelf import RecordMode, Shelf
 from harness.testing.tape import TapedRun
-from harness.testing.tapefile import dump_runs, load_runs, redacted_run
 
-__all__ = ["Cassette", "CassetteError", "RecordMode", "UnusedRecordingWarning"]
-
-RecordMode = Literal["none", "once", "new", "all"]
+__all__ = ["Cassette", "CassetteError", "UnusedRecordingWarning"]
 
 _SHOWN = 80
 """Characters of a text in a warning."""
@@ -91,21 +89,15 @@ class Cassette:
             raise UsageError(f"record is one of {', '.join(get_args(RecordMode))}, not {record!r}.")
         if redact is not None and not callable(redact):
             raise UsageError(f"redact is a function of a string that returns one, not {redact!r}.")
-        self.path = Path(path)
-        self.record: RecordMode = record
         self.text = text
-        self._golden = golden
-        self._folder = Path(folder)
         self.outcomes: list[Outcome] = []
         """Of the runs that have ended, in that order."""
+        self._shelf = Shelf(Path(path), record)
+        self._golden = golden
+        self._folder = Path(folder)
         self._force = force
         self._redact = redact
         self._advice = advice
-        self._there = record != "all" and self.path.exists()
-        self._taped = load_runs(self.path.read_text(encoding="utf-8"), str(self.path)) if self._there else []
-        self._used: set[int] = set()
-        self._recorded: dict[int, TapedRun] = {}
-        self._goldens: dict[Path, Golden] = {}
         self._asked = 0
 
     def __enter__(self) -> Self:
@@ -142,11 +134,10 @@ class Cassette:
         request = Request(self._text(text), tools, context, inputs, options)
         redact = self._redaction(options)
         self._asked += 1
-        number, at = self._asked, self._find(request.text if redact is None else redact(request.text))
-        if at is not None:
-            self._used.add(at)
-            outcome = await self._play(number, request, self._taped[at], redact)
-        elif self.record in ("new", "all") or (self.record == "once" and not self._there):
+        number, tape = self._asked, self._shelf.take(request.text if redact is None else redact(request.text))
+        if tape is not None:
+            outcome = await self._play(number, request, tape, redact)
+        elif self._shelf.may_record:
             outcome = await self._record(number, request, redact)
         else:
             raise CassetteError(self._nothing_there(number))
@@ -168,7 +159,11 @@ class Cassette:
         __tracebackhide__ = True
         if in_event_loop():
             raise UsageError("There is a running event loop here: `await cassette.run(text)` instead of run_sync.")
-        return run_alone(partial(self.run, text, tools=tools, context=context, inputs=inputs, **options))
+        try:
+            return run_alone(partial(self.run, text, tools=tools, context=context, inputs=inputs, **options))
+        except AssertionError as error:
+            # It tells the test what is wrong; where in an event loop that was found tells it nothing.
+            raise error.with_traceback(None) from None
 
     @property
     def outcome(self) -> Outcome:
@@ -178,14 +173,14 @@ class Cassette:
         return self.outcomes[-1]
 
     @property
-    def recording(self) -> bool:
-        """Whether a real tool was called: something has been recorded that is not in the file yet."""
-        return bool(self._recorded)
+    def path(self) -> Path:
+        """The file."""
+        return self._shelf.path
 
     @property
     def unused(self) -> list[str]:
         """The texts of recorded runs that were not asked for."""
-        return [run.text for at, run in enumerate(self._taped) if at not in self._used]
+        return self._shelf.unused
 
     def _how(self, mode: RecordMode) -> str:
         return self._advice.format(mode=mode)
@@ -202,23 +197,18 @@ class Cassette:
         mask, redact = Redactor(secrets=options["secrets"]).secrets, self._redact
         return mask if redact is None else lambda text: redact(mask(text))
 
-    def _find(self, text: str) -> int | None:
-        """The recorded run to play: the first of this text that is left, or else the first one, to tell what changed."""
-        left = [at for at in range(len(self._taped)) if at not in self._used]
-        found = [at for at in left if self._taped[at].text == text]
-        return next(iter(found if found or self.record == "new" else left), None)
-
     def _nothing_there(self, number: int) -> str:
-        if not self._there:
+        if not self._shelf.there:
             return (
                 f"There is no cassette {self.path}. To call the real tools and record what they do: {self._how('once')}"
             )
         return (
-            f"{self.path} holds {len(self._taped)} runs, and this is run {number}. To record it as well: "
+            f"{self.path} holds {len(self._shelf.runs)} runs, and this is run {number}. To record it as well: "
             f"{self._how('new')}"
         )
 
     async def _play(self, number: int, request: Request, tape: TapedRun, redact: Redact | None) -> Outcome:
+        __tracebackhide__ = True
         try:
             playback = await play(request, tape, redact=redact, force=self._force)
         except ReplayDivergenceError as error:
@@ -226,7 +216,7 @@ class Cassette:
                 f"{self.path} was recorded on another build. {error.message} For cassettes, --harness-force and the "
                 "option harness_force insist: then it is played here, and whatever comes out otherwise fails the test. "
                 f"Or record it here: {self._how('all')}"
-            ) from error
+            ) from None
         found = mismatch(playback)
         if found or playback.outcome is None:
             raise CassetteError(
@@ -236,27 +226,25 @@ class Cassette:
         return playback.outcome
 
     async def _record(self, number: int, request: Request, redact: Redact | None) -> Outcome:
+        __tracebackhide__ = True
         outcome, tape = await record_run(request, f"exec_{number}")
         if any(execution.status is ExecutionStatus.SUSPENDED for execution in outcome.executions):
             raise UsageError("A run that is suspended has no end to record; give it an approver that decides.")
         if tape is None:
-            raise UsageError("What happened is not on record as a whole; see outcome.diagnostics of such a run.")
-        if redact is not None:
-            # The test sees what it will see from now on.
-            outcome, tape = await self._redacted(request, tape, redact)
-        self._recorded[number] = tape
-        return outcome
-
-    async def _redacted(self, request: Request, tape: TapedRun, redact: Redact) -> tuple[Outcome, TapedRun]:
-        """A tape that shows nothing it must not, with the outcome that its scripts come to when they see no more."""
-        changed = redacted_run(tape, redact)
-        playback = await play(request, changed, redact=redact)
-        if playback.stopped is not None or playback.outcome is None:
-            raise CassetteError(
-                "This run cannot be recorded: when its scripts see what was redacted instead of the real values, they do "
-                f"something else.\n\n{mismatch(playback)}\n\nReplace the same text by the same text everywhere."
-            )
-        return playback.outcome, changed.with_outcome(playback.outcome)
+            raise UsageError(f"What happened is not on record as a whole: {outcome.diagnostics[-1].message}")
+        # What is written is played once: nobody should find out later that it cannot be.
+        written = redacted_run(tape, redact or str)
+        playback = await play(request, written, redact=redact)
+        found = mismatch(playback)
+        if redact is None and not found:
+            self._shelf.add(number, tape)
+            return outcome
+        if redact is None or playback.stopped is not None or playback.outcome is None:
+            what = "" if redact is None else " when its scripts see what was redacted instead of the real values"
+            raise CassetteError(f"This run cannot be recorded: it goes another way{what}.\n\n{found}")
+        # The test sees what it will see from now on.
+        self._shelf.add(number, written.with_outcome(playback.outcome))
+        return playback.outcome
 
     # ── the file ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -275,30 +263,23 @@ class Cassette:
         """
         __tracebackhide__ = True
         place = self._folder / path
-        golden = Golden.load(place) if place.exists() else None
-        if golden is not None and self.record != "all":
+        golden, mode = Golden.load(place) if place.exists() else None, self._shelf.mode
+        if golden is not None and mode != "all":
             golden.check(self.outcome)
-        elif golden is None and self.record == "none":
+        elif golden is None and mode == "none":
             raise CassetteError(f"There is no golden outcome {place}. To write it: {self._how('once')}")
         else:
-            self._goldens[place] = Golden.record(
+            written = Golden.record(
                 self.outcome,
                 description=description or (golden.description if golden else f"what {place.stem} gives"),
                 deterministic_fields=deterministic_fields or (golden.deterministic_fields if golden else ("$",)),
                 notes=notes or (golden.notes if golden else ""),
             )
+            self._shelf.add_golden(place, written)
 
     def save(self) -> None:
         """Write what was recorded, if anything was: the whole file, or nothing."""
-        if self._recorded:
-            runs = [*self._taped, *(self._recorded[number] for number in sorted(self._recorded))]
-            _write(self.path, dump_runs(runs))
-            self._used |= set(range(len(self._taped), len(runs)))
-            self._taped, self._recorded, self._there = runs, {}, True
-        for path, golden in self._goldens.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            golden.save(path)
-        self._goldens.clear()
+        self._shelf.save()
 
     def warn_of_unused(self) -> None:
         """An `UnusedRecordingWarning` for recorded runs that were not asked for."""
@@ -319,15 +300,3 @@ def _check(options: Mapping[str, Any]) -> None:
             raise UsageError(f"{name}= cannot be given to a cassette: {why}.")
     if options.get("approver") == SUSPEND:
         raise UsageError(f'approver="{SUSPEND}" cannot be given to a cassette: {_NOT_OURS["suspend_after"]}.')
-
-
-def _write(path: Path, text: str) -> None:
-    """A file, whole or not at all, whoever else writes it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        half.write_text(text, encoding="utf-8", newline="\n")
-        half.replace(path)
-    except BaseException:
-        half.unlink(missing_ok=True)
-        raise

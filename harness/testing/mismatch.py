@@ -114,7 +114,8 @@ def _stopped(playback: Playback, place: int, error: ReplayDivergenceError) -> st
         else:
             sides = (("-", then), ("+", now))
             lines += [f"{sign} {call}. {calls[call]}" for sign, calls in sides if call in calls]
-    return _list(f"Call {number} of block {place} {what} (- recorded, + now):", lines)
+    told = _list(f"Call {number} of block {place} {what} (- recorded, + now):", lines)
+    return told if number in now else f"{told}\n{error.message}"
 
 
 def _call(tool: str, arguments_json: str, line: int | None) -> str:

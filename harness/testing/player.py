@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,14 +24,12 @@ from harness.model import Block, Execution, Outcome, Script
 from harness.pipeline import Harness
 from harness.run import Mode, Run, Settings
 from harness.runtime.runtime import Runtime
+from harness.testing.censor import Redact, redacted
 from harness.testing.mismatch import Playback
 from harness.testing.tape import TapedRun
-from harness.testing.tapefile import redacted
 from harness.tools.tool import Tool
 
-__all__ = ["Redact", "Request", "play", "record_run"]
-
-Redact = Callable[[str], str]
+__all__ = ["Request", "play", "record_run"]
 
 
 @dataclass(frozen=True)
@@ -216,11 +214,9 @@ class _PlayedRun(Run):
 
     def _record(self, script: Script, index: int) -> Record:
         """What is on record of a block, with the script and the context that it has now."""
-        taped = self._playback.tape.executions
-        if index >= len(taped):
-            raise ReplayDivergenceError(
-                f"Block {self._place} runs now, and only {len(taped)} ran when this was recorded."
-            )
+        taped = next((each for each in self._playback.tape.executions if each.block == self._place), None)
+        if taped is None:
+            raise ReplayDivergenceError("it runs, which it did not when this was recorded.")
         context = self._context.model_copy(update={"execution_id": self._execution_id(index)})
         job = self._job(script, context, index)
         started = Started(
@@ -229,10 +225,10 @@ class _PlayedRun(Run):
             script=script,
             script_sha256=script.sha256,
             dry_run=self._mode == "dry-run",
-            seed=taped[index].seed if self._settings.seed is None else job.seed,
+            seed=taped.seed if self._settings.seed is None else job.seed,
             limits=job.limits,
             context=job.context,
             tools=job.tools,
             machine=machine(),
         )
-        return Record.from_payloads(context.execution_id, started, taped[index].payloads)
+        return Record.from_payloads(context.execution_id, started, taped.payloads)
