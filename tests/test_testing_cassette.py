@@ -164,6 +164,7 @@ def test_what_the_tools_and_the_people_said_is_what_scripts_get(tape):
     assert value["now"] == "2026-01-01T00:00:00.020Z"
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("TST-010")
 @pytest.mark.parametrize(
     "mode", ["dry-run", "disabled", lambda context: "dry-run"], ids=["dry-run", "disabled", "asked"]

@@ -72,20 +72,26 @@ def harness_cassette(request: pytest.FixtureRequest, harness_redact: Callable[[s
 
     It is written when the test has passed. `UnusedRecordingWarning` tells of recorded runs that it did not make.
     """
-    from harness.testing.cassette import Cassette  # noqa: PLC0415 - whoever does not use it does not pay for it
+    # Whoever does not use it does not pay for it.
+    from harness.errors import UsageError  # noqa: PLC0415
+    from harness.testing.cassette import Cassette  # noqa: PLC0415
 
     config, folder, node = request.config, request.path.parent, request.node
     node.stash[_PASSED] = False
     escaped = node.nodeid.replace("{", "{{").replace("}", "}}")
-    cassette = Cassette(
-        folder / config.getini("harness_cassettes") / request.path.stem / f"{_file_name(node.nodeid)}.jsonl",
-        record=config.getoption("--harness-record") or config.getini("harness_record"),
-        force=config.getoption("--harness-force") or config.getini("harness_force"),
-        redact=harness_redact,
-        folder=folder,
-        advice=f"pytest --harness-record={{mode}} '{escaped}'",
-        **_transcript(node, folder),
-    )
+    given = _transcript(node, folder)
+    try:
+        cassette = Cassette(
+            folder / config.getini("harness_cassettes") / request.path.stem / f"{_file_name(node.nodeid)}.jsonl",
+            record=config.getoption("--harness-record") or config.getini("harness_record"),
+            force=config.getoption("--harness-force") or config.getini("harness_force"),
+            redact=harness_redact,
+            folder=folder,
+            advice=f"pytest --harness-record={{mode}} '{escaped}'",
+            **given,
+        )
+    except UsageError as error:
+        pytest.fail(str(error), pytrace=False)
     yield cassette
     if node.stash[_PASSED]:
         cassette.save()
@@ -98,17 +104,18 @@ def _transcript(node: pytest.Item, folder: Path) -> dict[str, Any]:
     if marker is None:
         return {}
     if len(marker.args) != 1 or marker.kwargs.keys() - {"golden"}:
-        raise pytest.UsageError(
-            f'{node.nodeid}: write the marker as @pytest.mark.transcript("path.md") or, with the file of the outcome that '
-            'it must have, @pytest.mark.transcript("path.md", golden="path.json").'
+        pytest.fail(
+            'Write the marker as @pytest.mark.transcript("path.md") or, with the file of the outcome that '
+            'it must have, @pytest.mark.transcript("path.md", golden="path.json").',
+            pytrace=False,
         )
     path = folder / marker.args[0]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise pytest.UsageError(
-            f"{node.nodeid}: the transcript {path} cannot be read ({error}). Its path is relative to the test file."
-        ) from error
+        pytest.fail(
+            f"The transcript {path} cannot be read ({error}). Its path is relative to the test file.", pytrace=False
+        )
     return {"text": text, "golden": marker.kwargs.get("golden")}
 
 
