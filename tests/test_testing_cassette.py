@@ -13,6 +13,7 @@ from harness import Decision, Limits, ToolExecutionError, tool
 from harness.errors import UsageError
 from harness.journal import machine as machines
 from harness.testing import Cassette, CassetteError, FakeTools, FrozenClock, ScriptedApprover, UnusedRecordingWarning
+from harness.testing.censor import redacted
 
 MODES = ("none", "once", "new", "all")
 
@@ -510,6 +511,13 @@ def test_what_is_redacted_is_nowhere_in_the_file(tape, how):
     assert "Call 2 of block 1" in tape.failure(
         LOGIN.replace("session.code }", "'x' }"), tools=None, inputs={"of": SECRET}, **options
     )
+
+
+@pytest.mark.requirement("TST-016")
+def test_words_of_the_library_are_left_alone():
+    words = {"kind": "run", "status": "ok", "metadata": {"run": "ok"}, "budget": {"run": "ok"}, "run": ["ok", 1]}
+    wanted = {"kind": "run", "status": "ok", "metadata": {"RUN": "OK"}, "budget": {"run": "ok"}, "run": ["OK", 1]}
+    assert redacted(words, str.upper) == wanted
 
 
 @pytest.mark.requirement("TST-016")

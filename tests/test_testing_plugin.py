@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -79,7 +80,9 @@ def test_a_transcript_is_recorded_and_played(project, monkeypatch):
     project.makepyfile(test_shop=ONE)
     missing = project.runpytest_inprocess()
     missing.assert_outcomes(failed=1)
-    missing.stdout.fnmatch_lines(["*CassetteError: There is no cassette cassettes/test_shop/test_lamp.jsonl. To call the real tools*"])
+    missing.stdout.fnmatch_lines(
+        ["*CassetteError: There is no cassette cassettes/test_shop/test_lamp.jsonl. To call the real tools*"]
+    )
     missing.stdout.fnmatch_lines(["*: pytest --harness-record=once 'test_shop.py::test_lamp'"])
     assert (cassettes(project), called(project)) == ([], "")
     project.runpytest_inprocess("--harness-record=once").assert_outcomes(passed=1)
@@ -250,12 +253,13 @@ MANY = """
     @pytest.mark.parametrize("name", NAMES)
     class TestClass:
         def test_names(self, name, harness_cassette):
-            harness_cassette.run_sync(name)
+            harness_cassette.run_sync(name, isolation="thread")
             assert "".join(each.text for each in harness_cassette.outcome.segments) == name
 """
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.requirement("TST-021")
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 def test_each_parameter_has_its_cassette(project, monkeypatch, workers):
@@ -331,3 +335,53 @@ def test_it_can_be_left_out(project):
     project.makepyfile("def test_nothing(): pass")
     project.runpytest_inprocess("-p", "no:harness").assert_outcomes(passed=1)
     assert project.runpytest_inprocess("-p", "no:harness", "--harness-record=once").ret == pytest.ExitCode.USAGE_ERROR
+
+
+# ── the page about it ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("TST-012", "TST-016", "TST-020")
+def test_the_example_of_the_documentation(project, monkeypatch):
+    page = (Path(__file__).parent.parent / "docs" / "testing.md").read_text()
+    files = dict(re.findall(r"^```+\w+ (\S+)\n(.*?)^```+$", page, re.MULTILINE | re.DOTALL))
+    assert sorted(files) == ["conftest.py", "test_refund.py", "transcripts/refund.md"]
+    redact = files.pop("conftest.py")
+    for name, text in files.items():
+        (project.path / name).write_text(text)
+    project.makepyfile(
+        shop="""
+        from harness import tool
+
+        def find_order(customer: str) -> dict:
+            return {"id": "A1", "cents": 4900}
+
+        @tool(approval=True)
+        def refund(order: str, cents: int) -> dict:
+            return {"text": f"{cents} back"}
+        """
+    )
+    commands = re.findall(r"^\$ pytest ?(.*)$", page, re.MULTILINE)
+    assert len(commands) == 2
+    for options in commands:
+        project.runpytest_inprocess(*options.split()).assert_outcomes(passed=1)
+    lines = (project.path / "cassettes" / "test_refund" / "test_refund.jsonl").read_text().splitlines()
+    (shown,) = re.findall(r"^```json\n(\{\"kind.*)\n```$", page, re.MULTILINE)
+    assert shown in lines
+
+    transcript = project.path / "transcripts" / "refund.md"
+    changed = re.search(r"^\+(const receipt.*)$", page, re.MULTILINE)
+    assert changed is not None
+    original = transcript.read_text()
+    transcript.write_text(re.sub(r"^const receipt.*$", changed[1], original, flags=re.MULTILINE))
+    result = project.runpytest_inprocess()
+    result.assert_outcomes(failed=1)
+    (promised,) = re.findall(r"^```text\n(CassetteError.*?)```$", page, re.MULTILINE | re.DOTALL)
+    said = "\n".join(line.removeprefix("E").strip() for line in result.outlines)
+    for line in promised.splitlines():
+        assert line.strip() in said
+
+    transcript.write_text(original)
+    (project.path / "conftest.py").write_text(redact)
+    project.runpytest_inprocess("--harness-record=all").assert_outcomes(passed=1)
+    assert "ada" not in (project.path / "cassettes" / "test_refund" / "test_refund.jsonl").read_text()

@@ -59,7 +59,7 @@ class Cassette:
         Also play what was recorded on another build of the engine, the prelude or the C library. Every call and the
         outcome are compared all the same.
     redact
-        A function that every string goes through before it is written. It may replace secrets, the same one always by
+        A function that every string that scripts, tools and people said goes through before it is written. It may replace secrets, the same one always by
         the same text, or raise in order to refuse. Secrets that a run is given (``secrets=``) are masked anyway.
     text
         The text that is run if `run` is given none: a transcript.
@@ -178,6 +178,12 @@ class Cassette:
         return self._shelf.path
 
     @property
+    def _name(self) -> str:
+        """Of the file, for people."""
+        here = Path.cwd()
+        return str(self.path.relative_to(here) if self.path.is_relative_to(here) else self.path)
+
+    @property
     def unused(self) -> list[str]:
         """The texts of recorded runs that were not asked for."""
         return self._shelf.unused
@@ -199,11 +205,9 @@ class Cassette:
 
     def _nothing_there(self, number: int) -> str:
         if not self._shelf.there:
-            return (
-                f"There is no cassette {self.path}. To call the real tools and record what they do: {self._how('once')}"
-            )
+            return f"There is no cassette {self._name}. To call the real tools and record what they do: {self._how('once')}"
         return (
-            f"{self.path} holds {len(self._shelf.runs)} runs, and this is run {number}. To record it as well: "
+            f"{self._name} holds {len(self._shelf.runs)} runs, and this is run {number}. To record it as well: "
             f"{self._how('new')}"
         )
 
@@ -213,14 +217,14 @@ class Cassette:
             playback = await play(request, tape, redact=redact, force=self._force)
         except ReplayDivergenceError as error:
             raise CassetteError(
-                f"{self.path} was recorded on another build. {error.message} For cassettes, --harness-force and the "
+                f"{self._name} was recorded on another build. {error.message} For cassettes, --harness-force and the "
                 "option harness_force insist: then it is played here, and whatever comes out otherwise fails the test. "
                 f"Or record it here: {self._how('all')}"
             ) from None
         found = mismatch(playback)
         if found or playback.outcome is None:
             raise CassetteError(
-                f"Run {number} is not what {self.path} has on record.\n\n{found}\n\nIf that is right, record it anew: "
+                f"Run {number} is not what {self._name} has on record.\n\n{found}\n\nIf that is right, record it anew: "
                 f"{self._how('all')}"
             )
         return playback.outcome
@@ -286,7 +290,7 @@ class Cassette:
         if self.unused:
             texts = "".join(f"\n  {shorten(text.strip(), _SHOWN)!r}" for text in self.unused)
             warnings.warn(
-                f"{self.path} holds {len(self.unused)} runs that were not made:{texts}\nIf they are gone for good, record it "
+                f"{self._name} holds {len(self.unused)} runs that were not made:{texts}\nIf they are gone for good, record it "
                 f"anew: {self._how('all')}",
                 UnusedRecordingWarning,
                 stacklevel=2,

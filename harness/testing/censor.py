@@ -14,23 +14,37 @@ __all__ = ["Redact", "redacted", "redacted_run"]
 
 Redact = Callable[[str], str]
 
-_OF_THE_LINE = ("kind", "run", "block", "library", "machine", "execution_id", "reproducible")
+_DATA = frozenset(
+    ["args", "arguments", "arguments_json", "data", "details", "edits", "inputs", "metadata", "value", "value_json"]
+)
+"""Members that hold what scripts, tools and callers made up: names in it are theirs, too."""
+_FIXED = frozenset(
+    [
+        *("budget", "category", "code", "decision", "execution_id", "items", "kind", "level", "library", "machine"),
+        *("mode", "name", "scope", "severity", "sha256", "status", "tool", "tools", "type", "verdict"),
+    ]
+)
+"""Members with words of the library and names of tools, without which nothing could be played."""
 
 
 def redacted_run(run: TapedRun, redact: Redact) -> TapedRun:
-    """A run in which every string went through a function, but for those that say what the lines are."""
-    first, *lines = dump_runs([run]).rstrip("\n").split("\n")
-    changed = [
-        line_text({name: item if name in _OF_THE_LINE else redacted(item, redact) for name, item in line.items()})
-        for line in map(json.loads, lines)
-    ]
-    return load_runs("\n".join([first, *changed]), "what was redacted")[0]
+    """A run in which everything that scripts, tools and people said went through a function."""
+    lines = []
+    for text in dump_runs([run]).rstrip("\n").split("\n"):
+        line = json.loads(text)
+        lines.append(text if line["kind"] == "contract" else line_text(redacted(line, redact)))
+    return load_runs("\n".join(lines), "what was redacted")[0]
 
 
-def redacted(value: Any, redact: Redact) -> Any:
-    """A copy of JSON data in which every string, names included, went through a function."""
+def redacted(value: Any, redact: Redact, *, data: bool = False) -> Any:
+    """A copy of JSON data of a run. ``data``: whether the names in it are no words of the library."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, Mapping):
-        return {redact(name): redacted(item, redact) for name, item in value.items()}
-    return [redacted(item, redact) for item in value] if isinstance(value, (list, tuple)) else value
+        return {
+            redact(name) if data else name: item
+            if name in _FIXED and not data
+            else redacted(item, redact, data=data or name in _DATA)
+            for name, item in value.items()
+        }
+    return [redacted(item, redact, data=data) for item in value] if isinstance(value, (list, tuple)) else value
