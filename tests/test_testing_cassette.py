@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from harness import Decision, Limits, ToolExecutionError, tool
+from harness import Decision, Limits, ResourceContract, ToolExecutionError, ToolRegistry, tool
 from harness.errors import UsageError
 from harness.journal import machine as machines
 from harness.testing import Cassette, CassetteError, FakeTools, FrozenClock, ScriptedApprover, UnusedRecordingWarning
 from harness.testing.censor import redacted
-
-MODES = ("none", "once", "new", "all")
 
 
 def block(script: str) -> str:
@@ -44,7 +42,7 @@ class Shop:
             self.called.append("fail")
             raise ToolExecutionError("the shop is closed")
 
-        return [stock, tool(refund, approval=True), fail]
+        return [stock, tool(approval=True)(refund), fail]
 
 
 class Nobody:
@@ -198,7 +196,7 @@ async def test_runs_at_the_same_time(tape):
 
     texts = [block(f"return await tools.stock({{ sku: '{number}' }}) + {number}") for number in range(4)]
 
-    async def all_of(cassette, tools):
+    async def all_of(cassette: Cassette, tools: Any) -> list[Any]:
         async with anyio.create_task_group() as group:
             for text in texts:
                 group.start_soon(lambda text: cassette.run(text, tools=tools, isolation="thread"), text)
@@ -235,6 +233,24 @@ def test_the_same_runs_give_the_same_file(tape):
     kinds = [line["kind"] for line in tape.lines]
     assert kinds[:6] == ["cassette", "run_started", "contract", "contract", "contract", "started"]
     assert {"frame", "call_issued", "decision", "call_settled", "finished", "run_finished"} <= {*kinds}
+
+
+@pytest.mark.slow
+@pytest.mark.requirement("TST-010")
+def test_a_registry_stays_with_its_harness(tape):
+    """Namespaces, versions and what tools share: a cassette plays with the bare names."""
+    resource = ResourceContract("shop", budget_cents=100)
+
+    def read(path: str) -> str:
+        return path
+
+    registry = ToolRegistry([tool(name="fs.read", version="2.0", resource=resource, cost=10)(read)])
+    text = block("return [await tools.fs.read({ path: 'x' }), context.budget()]")
+    recorded = tape.run(text, record="once", tools=registry)
+    assert registry.statistics()["fs.read"].calls == 1
+    assert tape.run(text, tools=None).to_canonical_json() == recorded.to_canonical_json()
+    assert tape.run(text, tools=registry).to_canonical_json() == recorded.to_canonical_json()
+    assert registry.statistics()["fs.read"].calls == 1
 
 
 @pytest.mark.slow
@@ -365,7 +381,7 @@ def test_tools_that_break_what_they_promised_are_told(tape):
         """What a script passes still fits."""
         return len(sku + shop)
 
-    assert tape.run(text, tools=[tool(better, name="stock"), other]).executions[0].value == 3
+    assert tape.run(text, tools=[tool(name="stock")(better), other]).executions[0].value == 3
 
 
 @pytest.mark.requirement("TST-012")

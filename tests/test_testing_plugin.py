@@ -8,10 +8,12 @@ import subprocess
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from harness import testing
 from harness.testing.plugin import _file_name
 
 pytest_plugins = ["pytester"]
@@ -327,6 +329,17 @@ def test_a_session_that_does_not_use_it_imports_nothing_else(project):
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert "1 passed" in done.stdout
+
+
+@pytest.mark.requirement("TST-022")
+def test_the_names_of_the_package_are_loaded_when_they_are_used():
+    assert [*testing.__all__] == sorted(testing.__all__)
+    assert {*testing.__all__} <= {*dir(testing)}
+    for name in testing.__all__:
+        assert not isinstance(getattr(testing, name), ModuleType), name
+        assert not (Path(testing.__file__).parent / f"{name}.py").exists(), name
+    with pytest.raises(AttributeError, match="no_such_name"):
+        getattr(testing, "no_such_" + "name")
 
 
 @pytest.mark.slow

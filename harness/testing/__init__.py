@@ -1,7 +1,7 @@
 """What the tests of tools, approvers and transcripts need. No VM is started by anything here but a `Cassette`.
 
 The names below are loaded when first used: the pytest plugin is of this package, and must cost nobody anything who does
-not use it.
+not use it. No module here has the name of one of them: importing it would put it in its place.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from harness.context import make_test_context
     from harness.testing.approver import Rule, ScriptedApprover, make_request
     from harness.testing.cassette import Cassette, CassetteError, UnusedRecordingWarning
-    from harness.testing.chunks import (
+    from harness.testing.clock import FrozenClock
+    from harness.testing.cutting import (
         byte_chunks,
         chunks,
         every_cut,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
         stream_chunks,
         two_way_splits,
     )
-    from harness.testing.clock import FrozenClock
     from harness.testing.golden import Golden
     from harness.testing.http import FakeHttp, FakeRequest, FakeResponse
     from harness.testing.model import FakeModel
@@ -34,7 +34,7 @@ _MODULES = {
     "harness.context": ["make_test_context"],
     "harness.testing.approver": ["Rule", "ScriptedApprover", "make_request"],
     "harness.testing.cassette": ["Cassette", "CassetteError", "UnusedRecordingWarning"],
-    "harness.testing.chunks": [
+    "harness.testing.cutting": [
         "byte_chunks",
         "chunks",
         "every_cut",
