@@ -309,6 +309,8 @@ TWO = f"Before {block(ONE)} between {block(SECOND)}"
     [
         ("return n + 1", "return n + 2", ["script of block 1 has changed", "-return n + 1\n+return n + 2", "value is 5"]),
         ("return n + 1", "return n + 1 ", ["script of block 1", "Every call and the outcome are as they were"]),
+        ("return n", "console.log()\n\nreturn n", ["script of block 1", "$.executions[0].logs has 1 elements"]),
+        ("const n", "\n// counts\nconst n", ["script of block 1", "+// counts", "Every call and the outcome are as they"]),
         ("'two'", "'three'", ["script of block 2 has changed", '$.executions[1].value is "three"; expected was "two"']),
         ("Before", "Behind", ["The text around the blocks has changed", "-Before", "+Behind"]),
         ("Before ", "Before\u00a0", ["The text around the blocks has changed", "-Before", "+Before"]),

@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from harness.errors import ReplayDivergenceError
 from harness.journal.machine import machine
+from harness.journal.payloads import CallIssued
 from harness.journal.replay import differences
 from harness.model import Block, Outcome
 from harness.testing.golden import Golden
@@ -34,6 +35,8 @@ class Playback:
     """What is wrong with the tools that there are now."""
     calls: dict[int, list[ToolCall]] = field(default_factory=dict)
     """What each block called, by its place from 1, as far as it came."""
+    changed: set[int] = field(default_factory=set)
+    """Blocks whose scripts are not the recorded ones, so that their calls may stand in other lines."""
     stopped: tuple[int, ReplayDivergenceError] | None = None
     """The block that took another way, and how."""
     outcome: Outcome | None = None
@@ -94,34 +97,44 @@ def _texts(playback: Playback) -> Iterator[str]:
 
 def _stopped(playback: Playback, place: int, error: ReplayDivergenceError) -> str:
     taped = next((each for each in playback.tape.executions if each.block == place), None)
-    then = (
-        {} if taped is None else {call.call: _call(call.tool, call.arguments_json, call.line) for call in taped.calls}
+    then = {call.call: call for call in ([] if taped is None else taped.calls)}
+    now = {call.id: call for call in playback.calls.get(place, ())}
+    lines_count = place not in playback.changed
+    number = next(
+        (
+            call
+            for call in sorted({*then, *now})
+            if _key(then.get(call), lines=lines_count) != _key(now.get(call), lines=lines_count)
+        ),
+        None,
     )
-    now = {call.id: _call(call.tool, call.arguments_json, call.line) for call in playback.calls.get(place, ())}
-    number = next((call for call in sorted({*then, *now}) if then.get(call) != now.get(call)), None)
     if number is None:
         return f"Block {place} took another way: {error.message}"
     if number in now:
         # It was stopped there, and nobody knows what it would have called next.
-        then = {call: text for call, text in then.items() if call <= number}
+        then = {call: each for call, each in then.items() if call <= number}
         what = "is another one" if number in then else "was not made then"
     else:
         what = "is not made any more"
     lines = []
     for call in sorted({*then, *now}):
-        if then.get(call) == now.get(call):
-            lines.append(f"  {call}. {then[call]}")
+        if call in now and call != number:
+            lines.append(f"  {call}. {_text(now[call])}")
         else:
-            sides = (("-", then), ("+", now))
-            lines += [f"{sign} {call}. {calls[call]}" for sign, calls in sides if call in calls]
+            sides = (("-", then.get(call)), ("+", now.get(call)))
+            lines += [f"{sign} {call}. {_text(each)}" for sign, each in sides if each is not None]
     told = _list(f"Call {number} of block {place} {what} (- recorded, + now):", lines)
     return told if number in now else f"{told}\n{error.message}"
 
 
-def _call(tool: str, arguments_json: str, line: int | None) -> str:
-    arguments = arguments_json.removeprefix("[").removesuffix("]")
+def _key(call: CallIssued | ToolCall | None, *, lines: bool) -> tuple[str, str, int | None] | None:
+    return None if call is None else (call.tool, call.arguments_json, call.line if lines else None)
+
+
+def _text(call: CallIssued | ToolCall) -> str:
+    arguments = call.arguments_json.removeprefix("[").removesuffix("]")
     shown = arguments if len(arguments) <= _SHOWN else f"{arguments[:_SHOWN]}… ({len(arguments):,} characters)"
-    return f"tools.{tool}({shown})" + ("" if line is None else f" in line {line}")
+    return f"tools.{call.tool}({shown})" + ("" if call.line is None else f" in line {call.line}")
 
 
 def _outcomes(tape: TapedRun, outcome: Outcome, *, scripts: bool) -> str:
@@ -136,6 +149,14 @@ def _outcomes(tape: TapedRun, outcome: Outcome, *, scripts: bool) -> str:
 
 
 def _without_scripts(outcome: dict[str, Any]) -> dict[str, Any]:
-    """Without what follows from the text: it was told already that this has changed."""
-    executions = [{name: item for name, item in each.items() if name != "script"} for each in outcome["executions"]]
+    """Without what follows from the text, and the places in it: it was told already that this has changed."""
+    executions = [
+        {name: item for name, item in each.items() if name != "script"}
+        | {"logs": [_elsewhere(entry) for entry in each["logs"]], "error": each["error"] and _elsewhere(each["error"])}
+        for each in outcome["executions"]
+    ]
     return {name: item for name, item in outcome.items() if name != "segments"} | {"executions": executions}
+
+
+def _elsewhere(item: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in item.items() if name not in ("line", "column", "stack")}

@@ -199,6 +199,8 @@ class _PlayedRun(Run):
     async def _execute(self, script: Script, runtime: Runtime) -> Execution:
         index, self._ran = self._ran, self._ran + 1
         calls = self._playback.calls[self._place] = []
+        if self._playback.tape.sources[self._place - 1 : self._place] != [script.source]:
+            self._playback.changed.add(self._place)
         try:
             record = self._record(script, index)
             return await rerun(
@@ -207,6 +209,7 @@ class _PlayedRun(Run):
                 self._settings.redactor,
                 force=True,  # the whole tape was looked at before
                 on_call=calls.append,
+                lines=self._place not in self._playback.changed,
             )
         except ReplayDivergenceError as error:
             self._playback.stopped = self._place, error
