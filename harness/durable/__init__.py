@@ -9,7 +9,7 @@ from harness.durable.continuing import Continuing
 from harness.durable.flights import Flights, Open
 from harness.durable.looking import Looking
 from harness.durable.settlements import Settlements
-from harness.durable.starting import Order, Starting
+from harness.durable.starting import Order, Starter, Starting
 from harness.journal.contracts import ContractShelf
 from harness.run import Settings
 
@@ -25,4 +25,4 @@ class Durable:
         self.settlements = Settlements(settings.journal, flights)
         self.looking = Looking(settings, open_runtime)
         self.continuing = Continuing(settings, flights, shelf, self.settlements, self.looking)
-        self.starting = Starting(settings, flights, shelf, self.continuing)
+        self.starting: Starter = Starting(settings, flights, shelf, self.continuing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 
@@ -20,7 +21,7 @@ from harness.journal.runs import RunBook, key_hash
 from harness.model import Outcome
 from harness.run import Mode, Run, Settings
 
-__all__ = ["Order", "Starting"]
+__all__ = ["Order", "Starter", "Starting"]
 
 _FIRST_LOOK_S = 0.02
 _LAST_LOOK_S = 1.0
@@ -37,6 +38,14 @@ class Order:
     trust_domain: str | None
     key: str | None = None
     """The idempotency key."""
+
+
+class Starter(Protocol):
+    """Whoever runs a text that nobody has run yet."""
+
+    async def run(self, order: Order, settings: Settings) -> Outcome:
+        """Run it."""
+        ...
 
 
 class Starting:

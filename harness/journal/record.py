@@ -70,10 +70,17 @@ class Record:
         first = payloads[0]
         if not isinstance(first, Started):
             raise JournalDamagedError(f"The record of {events[0].event.stream} does not begin with its start.")
+        return cls.from_payloads(events[0].event.stream, first, payloads, events)
+
+    @classmethod
+    def from_payloads(
+        cls, execution_id: str, started: Started, payloads: Sequence[Payload], events: Sequence[Recorded] = ()
+    ) -> Record:
+        """What the payloads of an execution say, also where they come from no journal."""
         asked, began = _questions(payloads)
         return cls(
-            execution_id=events[0].event.stream,
-            started=first,
+            execution_id=execution_id,
+            started=started,
             frames=tuple(payload for payload in payloads if isinstance(payload, FrameSent)),
             issued={payload.call: payload for payload in payloads if isinstance(payload, CallIssued)},
             asked=asked,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from harness.stable import stable_execution
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.history import call_text
 
-__all__ = ["RecordedCalls", "check_machine", "differences", "located", "replay"]
+__all__ = ["RecordedCalls", "check_machine", "differences", "located", "replay", "rerun"]
 
 _MOST_DIFFERENCES = 10
 
@@ -54,6 +54,31 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
     Raises `ReplayDivergenceError` where the script does something else than what is on record, and, unless ``force``,
     where it would run on another build than it did.
     """
+    execution = await rerun(record, runtime, redactor, force=force)
+    recorded = execution if record.finished is None else record.finished.execution
+    now, then = (stable_execution(item.model_dump(mode="json")) for item in (execution, recorded))
+    found = differences(then, now)
+    if found:
+        raise ReplayDivergenceError(
+            f"The replay of {record.execution_id} ended otherwise than what is on record: {'; '.join(found)}.",
+            details={"seq": record.events[-1].event.seq, "differences": [*found]},
+        )
+    return execution
+
+
+async def rerun(
+    record: Record,
+    runtime: Runtime,
+    redactor: Redactor,
+    *,
+    force: bool = False,
+    on_call: Callable[[ToolCall], None] | None = None,
+    lines: bool = True,
+) -> Execution:
+    """As `replay`, but for the end: the execution is what it comes to now, and nobody has compared it with the record.
+
+    ``on_call`` is told each call before it is compared; ``lines``: whether it must be in the recorded line. An end that a VM cannot bring about again is the recorded one.
+    """
     finished = record.finished
     if finished is None:
         raise ReplayDivergenceError(
@@ -66,13 +91,14 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
     if not record.frames or finished.answers == 0:
         # It ended before it said anything.
         return recorded
-    calls = RecordedCalls(record)
+    calls = RecordedCalls(record, on_call, lines=lines)
     gate = ProgressGate(record.limits, redactor)
     job = record.job(record.past(answers=finished.answers), f"replay of {record.execution_id}")
     try:
         result = await runtime.execute(f"replay of {record.execution_id}", job, lambda _: calls, gate)
         if result.frames != finished.answers:
-            raise diverged(f"{finished.answers} frames were answered", f"the script ended after {result.frames}")
+            end = "" if result.error is None else f" with {result.error.type}: {result.error.message}"
+            raise diverged(f"{finished.answers} frames were answered", f"the script ended after {result.frames}{end}")
         calls.check_complete()
     except ReplayDivergenceError as error:
         raise located(error, record) from None
@@ -80,17 +106,7 @@ async def replay(record: Record, runtime: Runtime, redactor: Redactor, *, force:
         await runtime.end_domain(f"replay of {record.execution_id}")
     if not finished.reproducible:
         return recorded
-    execution = assemble(
-        job.script, record.execution_id, result, calls=calls, gate=gate, dry_run=record.started.dry_run
-    )
-    now, then = (stable_execution(item.model_dump(mode="json")) for item in (execution, recorded))
-    found = differences(then, now)
-    if found:
-        raise ReplayDivergenceError(
-            f"The replay of {record.execution_id} ended otherwise than what is on record: {'; '.join(found)}.",
-            details={"seq": record.events[-1].event.seq, "differences": [*found]},
-        )
-    return execution
+    return assemble(job.script, record.execution_id, result, calls=calls, gate=gate, dry_run=record.started.dry_run)
 
 
 def check_machine(recorded: Mapping[str, str]) -> None:
@@ -131,8 +147,12 @@ class _Reports:
 class RecordedCalls(Calls):
     """Carries out calls by looking up how they ended."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(
+        self, record: Record, on_call: Callable[[ToolCall], None] | None = None, *, lines: bool = True
+    ) -> None:
         self._record = record
+        self._on_call = on_call
+        self._lines = lines
         self._seen: set[int] = set()
         self._listed = () if record.finished is None else record.finished.execution.calls
         self.progress = _Reports(tuple(event for settled in record.settled.values() for event in settled.progress))
@@ -160,17 +180,19 @@ class RecordedCalls(Calls):
     def admit(self, call: ToolCall) -> None:
         """Compare a call with the one on record."""
         self._seen.add(call.id)
+        if self._on_call is not None:
+            self._on_call(call)
         issued = self._record.issued.get(call.id)
         if issued is None and call.id not in self._record.settled:
             raise diverged(f"call {call.id} was not made", f"the script calls tools.{call.tool}", call=call.id)
         if issued is not None:
             self.compare(issued, call)
 
-    @staticmethod
-    def compare(issued: CallIssued, call: ToolCall) -> None:
+    def compare(self, issued: CallIssued, call: ToolCall) -> None:
         """Raises `ReplayDivergenceError` if a call is not the one on record."""
         recorded, now = _issued_text(issued), call_text(call)
-        if recorded != now:
+        moved = (issued.tool, issued.arguments_json) == (call.tool, call.arguments_json) and not self._lines
+        if recorded != now and not moved:
             raise diverged(f"call {call.id} was {recorded}", f"it is {now}", call=call.id)
 
     async def call(self, call: ToolCall) -> Settled:

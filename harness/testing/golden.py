@@ -97,10 +97,14 @@ class Golden(BaseModel):
         return _made(data, str(path))
 
     def save(self, path: str | Path) -> None:
-        """Writes it: the same golden gives the same bytes, one line for each value, so that changes are easy to read."""
+        """Writes `to_text` to a file."""
+        Path(path).write_text(self.to_text(), encoding="utf-8")
+
+    def to_text(self) -> str:
+        """The file's text: the same golden gives the same, one line for each value, so that changes are easy to read."""
         data = self.model_dump(mode="json")
         data["expected_output"] = _in_order(data["expected_output"])
-        Path(path).write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     def compare(self, outcome: Outcome | JsonValue) -> str:
         """How an outcome differs in the deterministic fields, for people; the empty string if it does not.
