@@ -212,7 +212,7 @@ class Tools:
     def _note(self, context: CallContext) -> None:
         self.effects.append((context.tool, f"{context.execution_id}/{context.call_id}", context.idempotency_key))
 
-    def tools(self) -> list[Tool]:
+    def tools(self) -> list[Tool]:  # noqa: C901 - one of each kind
         """One of each kind."""
 
         @tool(idempotent=True)

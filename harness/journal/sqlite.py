@@ -18,6 +18,8 @@ __all__ = ["SqliteStore"]
 
 _APPLICATION_ID = 0x68726E73
 _BUSY_SECONDS = 10.0
+_BROKEN = (sqlite3.Error, UnicodeDecodeError)
+"""What a file that was damaged makes the module raise: the second one if the message quotes what is no text."""
 _SCHEMA = """
 CREATE TABLE streams (
     stream TEXT PRIMARY KEY,
@@ -64,7 +66,7 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except sqlite3.Error as error:
+        except _BROKEN as error:
             raise UsageError(f"{self.path} cannot be used as a journal: {error}.") from error
 
     def _connect(self) -> sqlite3.Connection:
@@ -137,11 +139,13 @@ class SqliteStore:
             # One moment: another process may add to it meanwhile.
             connection.execute("BEGIN")
             try:
-                rows = connection.execute("SELECT body FROM events WHERE stream = ? ORDER BY seq", (stream,)).fetchall()
+                rows = connection.execute(
+                    "SELECT seq, body FROM events WHERE stream = ? ORDER BY seq", (stream,)
+                ).fetchall()
                 known = connection.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream = ?", (stream,)).fetchone()  # noqa: S608 - a constant
             finally:
                 connection.execute("ROLLBACK")
-        events = [parse_event(body) for (body,) in rows]
+        events = [_event(stream, seq, body) for seq, body in rows]
         after: StoredStream | None = None
         for event in events:
             after = stored(event, after)
@@ -191,6 +195,19 @@ class SqliteStore:
                 connection.close()
 
 
+def _event(stream: str, seq: object, body: object) -> Event:
+    """The event of a row. Raises `JournalDamagedError` that names it."""
+    where = {"stream": stream, "seq": seq if isinstance(seq, int) else 0}
+    if not isinstance(body, str):
+        raise JournalDamagedError(f"Event {seq} of {stream} is no event: its row holds no text.", details=where)
+    try:
+        return parse_event(body)
+    except JournalDamagedError as error:
+        raise JournalDamagedError(
+            f"Event {seq} of {stream}: {error.message}", details={**error.details, **where}
+        ) from None
+
+
 def _insert(connection: sqlite3.Connection, event: Event) -> None:
     row = connection.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream = ?", (event.stream,)).fetchone()  # noqa: S608 - a constant
     before = None if row is None else StoredStream(*row)
@@ -210,7 +227,7 @@ def _insert(connection: sqlite3.Connection, event: Event) -> None:
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except _BROKEN as error:
         raise JournalWriteError(
             f"The journal {path.name} cannot be written: {error}. Nothing goes on without it; make room or mend its "
             "permissions, then resume."
@@ -221,5 +238,5 @@ def _writing(path: Path) -> Iterator[None]:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except _BROKEN as error:
         raise JournalDamagedError(f"The journal {path.name} cannot be read: {error}.") from error
