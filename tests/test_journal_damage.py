@@ -170,7 +170,7 @@ def forged(events: list[Event], start: int, change: Callable[[dict[str, Any]], N
     """Events of which one says something else, in a chain that is whole from there on."""
     done = events[:start]
     for number, event in enumerate(events[start:], start):
-        fields = {"stream": event.stream, "kind": event.kind, "at": event.at, "data": dict(event.data)}
+        fields: dict[str, Any] = {"stream": event.stream, "kind": event.kind, "at": event.at, "data": dict(event.data)}
         fields |= {"values": event.values, "sealed": event.sealed}
         if number == start:
             change(fields)
@@ -257,7 +257,7 @@ def damage(draw: st.DrawFn, events: list[tuple[str, int, str]]) -> tuple[str, tu
             [
                 ("UPDATE events SET body = ? WHERE stream = ? AND seq = ?", (draw(altered_event(body)), *where)),
                 ("UPDATE events SET body = ? WHERE stream = ? AND seq = ?", (other[2], *where)),
-                ("UPDATE events SET body = ? WHERE stream = ? AND seq = ?", (draw(st.none() | st.integers() | st.binary()), *where)),
+                ("UPDATE events SET body = ? WHERE stream = ? AND seq = ?", (draw(st.none() | st.integers(0, 9) | st.binary()), *where)),
                 ("UPDATE events SET body = substr(body, 1, ?) WHERE stream = ? AND seq = ?", (draw(st.integers(0, len(body) - 1)), *where)),
                 ("UPDATE OR REPLACE events SET stream = ? WHERE stream = ? AND seq = ?", (other[0], *where)),
                 ("UPDATE OR REPLACE events SET seq = ? WHERE stream = ? AND seq = ?", (draw(st.integers(-1, 99)), *where)),

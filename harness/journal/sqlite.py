@@ -60,6 +60,8 @@ class SqliteStore:
         self._pid = os.getpid()
         """Of the process that opened the connection: SQLite does not survive a fork."""
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """What the connection writes to."""
         # Opened again when it is used, so that a journal which nobody uses holds nothing.
         self._open().close()
 
@@ -116,8 +118,15 @@ class SqliteStore:
             raise UsageError("This journal was opened before the process was forked; open it again in each process.")
         with self._lock:
             if self._connection is None:
-                self._connection, self._pid = self._open(), os.getpid()
+                self._connection, self._pid, self._file = self._open(), os.getpid(), self._at_path()
             yield self._connection
+
+    def _at_path(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def append(self, events: Sequence[Event]) -> None:
         """See `harness.journal.store.JournalStore`."""
@@ -132,6 +141,12 @@ class SqliteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            if self._at_path() != self._file:
+                # SQLite goes on writing to a file that has no name any more.
+                raise JournalWriteError(
+                    f"The journal {self.path.name} was deleted, moved or replaced while it was in use: what is written now is "
+                    "lost. Put it back, or choose another file."
+                )
 
     def read(self, stream: str) -> list[Event]:
         """See `harness.journal.store.JournalStore`."""
