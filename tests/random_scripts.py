@@ -101,11 +101,11 @@ class _Writer:
         ]
 
     def _composites(self, depth: int) -> list[Callable[[], str]]:
+        times, n = self._chance.randrange(1, 4), self._chance.randrange(100)
+
         def inner() -> str:
             return self._promise(depth - 1)
 
-        times = self._chance.randrange(1, 4)
-        n = self._chance.randrange(100)
         return [
             lambda: f"Promise.all([{self._several(depth)}])",
             lambda: f"Promise.all([{self._several(depth)}])",
@@ -141,10 +141,11 @@ class _Writer:
         ]
 
     def _hasty(self, depth: int) -> list[Callable[[], str]]:
+        n, ms = self._chance.randrange(100), self._chance.choice((0, 1, 3, 8))
+
         def inner() -> str:
             return self._promise(depth - 1)
 
-        n, ms = self._chance.randrange(100), self._chance.choice((0, 1, 3, 8))
         return [
             lambda: f"Promise.race([{self._several(depth)}]).then((v) => note('race', JSON.stringify(v)))",
             lambda: f"Promise.race([{inner()}, sleep({ms})]).then((v) => note('in time?', JSON.stringify(v)))",

@@ -382,10 +382,10 @@ async def test_a_result_does_not_wait_for_a_call_that_is_made_alone(scripts):
 
     (execution,) = await scripts.run(
         [
-            (
-                "const p = tools.soon({}); await tools.echo({}); for (let i = 0; i < 3e6; i++);\n"
-                "return await Promise.race([p, tools.forever({})])"
-            )
+            """
+            const p = tools.soon({}); await tools.echo({}); for (let i = 0; i < 3e6; i++);
+            return await Promise.race([p, tools.forever({})])
+            """
         ],
         tools=[soon],
         limits={"wall_time": 5},

@@ -150,9 +150,12 @@ class Journal:
         """Every event of a stream as it was written. Raises `JournalDamagedError` for those of another one."""
         self.write_out(stream)
         events = await _call(self.store, lambda: self.store.read(stream))
-        other = next((event for event in events if event.stream != stream), None)
-        if other is not None:
-            raise _damaged(other, f"it stands in the place of one of {stream}")
+        for seq, event in enumerate(events, 1):
+            if event.stream != stream:
+                raise JournalDamagedError(
+                    f"Event {seq} of {stream} cannot be used: one of {event.stream} stands in its place.",
+                    details={"stream": stream, "seq": seq},
+                )
         return events
 
     async def streams(self, kind: str | None = None) -> list[StoredStream]:

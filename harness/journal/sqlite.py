@@ -12,7 +12,7 @@ from pathlib import Path
 
 from harness.errors import JournalDamagedError, JournalWriteError, UsageError
 from harness.journal.events import Event, parse_event
-from harness.journal.sqlite_file import open_file
+from harness.journal.sqlite_file import BROKEN, open_file
 from harness.journal.store import StoredStream, conflict, names_of, stored
 
 __all__ = ["SqliteStore"]
@@ -39,6 +39,8 @@ class SqliteStore:
         self._pid = os.getpid()
         """Of the process that opened the connection: SQLite does not survive a fork."""
         self._connection: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """What the connection writes to."""
         # Opened again when it is used, so that a journal which nobody uses holds nothing.
         open_file(self.path, read_only=read_only).close()
 
@@ -48,8 +50,16 @@ class SqliteStore:
             raise UsageError("This journal was opened before the process was forked; open it again in each process.")
         with self._lock:
             if self._connection is None:
-                self._connection, self._pid = open_file(self.path, read_only=self._read_only), os.getpid()
+                self._connection = open_file(self.path, read_only=self._read_only)
+                self._pid, self._file = os.getpid(), self._at_path()
             yield self._connection
+
+    def _at_path(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
     def append(self, events: Sequence[Event]) -> None:
         """See `harness.journal.store.JournalStore`."""
@@ -64,6 +74,12 @@ class SqliteStore:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            if self._at_path() != self._file:
+                # SQLite goes on writing to a file that has no name any more.
+                raise JournalWriteError(
+                    f"The journal {self.path.name} was deleted, moved or replaced while it was in use: what is written now is "
+                    "lost. Put it back, or choose another file."
+                )
 
     def read(self, stream: str) -> list[Event]:
         """See `harness.journal.store.JournalStore`."""
@@ -71,11 +87,13 @@ class SqliteStore:
             # One moment: another process may add to it meanwhile.
             connection.execute("BEGIN")
             try:
-                rows = connection.execute("SELECT body FROM events WHERE stream = ? ORDER BY seq", (stream,)).fetchall()
+                rows = connection.execute(
+                    "SELECT seq, body FROM events WHERE stream = ? ORDER BY seq", (stream,)
+                ).fetchall()
                 known = connection.execute(f"SELECT {_COLUMNS} FROM streams WHERE stream = ?", (stream,)).fetchone()  # noqa: S608 - a constant
             finally:
                 connection.execute("ROLLBACK")
-        events = [_parsed(stream, number, body) for number, (body,) in enumerate(rows, 1)]
+        events = [_event(stream, seq, body) for seq, body in rows]
         after: StoredStream | None = None
         for event in events:
             after = stored(event, after)
@@ -131,13 +149,16 @@ class SqliteStore:
                 connection.close()
 
 
-def _parsed(stream: str, number: int, body: str) -> Event:
+def _event(stream: str, seq: object, body: object) -> Event:
+    """The event of a row. Raises `JournalDamagedError` that names it."""
+    where = {"stream": stream, "seq": seq if isinstance(seq, int) else 0}
+    if not isinstance(body, str):
+        raise JournalDamagedError(f"Event {seq} of {stream} is no event: its row holds no text.", details=where)
     try:
         return parse_event(body)
     except JournalDamagedError as error:
         raise JournalDamagedError(
-            f"Event {number} of {stream} cannot be read: {error.message}",
-            details={**error.details, "stream": stream, "seq": number},
+            f"Event {seq} of {stream} cannot be read: {error.message}", details={**error.details, **where}
         ) from None
 
 
@@ -160,7 +181,7 @@ def _insert(connection: sqlite3.Connection, event: Event) -> None:
 def _writing(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except BROKEN as error:
         raise JournalWriteError(
             f"The journal {path.name} cannot be written: {error}. Nothing goes on without it: make room, mend its "
             "permissions, or end what holds it, then run or resume again."
@@ -171,5 +192,5 @@ def _writing(path: Path) -> Iterator[None]:
 def _reading(path: Path) -> Iterator[None]:
     try:
         yield
-    except sqlite3.DatabaseError as error:
+    except BROKEN as error:
         raise JournalDamagedError(f"The journal {path.name} cannot be read: {error}.") from error

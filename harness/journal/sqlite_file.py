@@ -9,7 +9,10 @@ from pathlib import Path
 from harness.errors import UsageError
 from harness.journal.events import JOURNAL_VERSION
 
-__all__ = ["open_file"]
+__all__ = ["BROKEN", "open_file"]
+
+BROKEN = (sqlite3.Error, UnicodeDecodeError)
+"""What a file that was damaged makes the module raise: the second one if the message quotes what is no text."""
 
 _APPLICATION_ID = 0x68726E73
 _BUSY_SECONDS = 10.0
@@ -43,7 +46,7 @@ def open_file(path: Path, *, read_only: bool) -> sqlite3.Connection:
     """
     try:
         return _opened_to_read(path) if read_only else _opened(str(path), path)
-    except sqlite3.Error as error:
+    except BROKEN as error:
         raise UsageError(f"{path} cannot be used as a journal: {_why_not(path) or error}.") from error
 
 
