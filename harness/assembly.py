@@ -65,7 +65,7 @@ def assemble(
     records = calls.records() if calls is not None else ()
     plan = _plan(result, records, calls) if dry_run else None
     error, reason = result.error, None
-    if plan is not None and not plan.complete and error is not None:
+    if plan is not None and result.looked_at is not None and error is not None:
         # What a script does with a made-up value says nothing of what it would do with a real one.
         reason, error = f"plan incomplete: {error.message}", None
     status = ExecutionStatus.OK if plan is None else ExecutionStatus.PLANNED
@@ -137,7 +137,8 @@ def _plan(result: Result, records: tuple[CallRecord, ...], calls: CallsReport | 
         for record in records
         if record.status is CallStatus.PLANNED
     )
-    return Plan(steps=steps, complete=result.looked_at is None, incomplete_from=result.looked_at)
+    ended = result.error is None and result.cancelled is None and result.terminated is None
+    return Plan(steps=steps, complete=ended and result.looked_at is None, incomplete_from=result.looked_at)
 
 
 def _with_applied(error: ErrorInfo, records: tuple[CallRecord, ...]) -> ErrorInfo:

@@ -205,8 +205,10 @@ def _plan(plan: Plan) -> RenderableType:
         table.add_row(f"{step.seq}.", _call_text(step.tool, step.args), note)
     if plan.complete:
         return table
-    since = "" if plan.incomplete_from is None else f" by call {plan.incomplete_from}"
-    note = f"The plan may go another way from here: the script was given a made-up value{since}."
+    if plan.incomplete_from is None:
+        note = "The plan ends here because the script did not come to its end; what it would have called then is not known."
+    else:
+        note = f"The plan may go another way from here: the script was given a made-up value by call {plan.incomplete_from}."
     return Group(table, Text(note, style="yellow"))
 
 

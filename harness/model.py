@@ -269,7 +269,9 @@ class Plan(Canonical, Frozen):
 
     steps: tuple[PlanStep, ...] = ()
     complete: bool = True
-    """False if the script was given a made-up value: from there on it may really go another way."""
+    """False if the script looked into a made-up value, since from there on it may really go another way; and if it did not
+    come to its own end.
+    """
     incomplete_from: int | None = None
     """``seq`` of the call that gave the first made-up value."""
 

@@ -196,6 +196,8 @@ async def test_a_plan_is_incomplete_from_where_the_script_looked_inside_a_made_u
     assert failing.error is None
     assert (failing.reason or "").startswith("plan incomplete: ")
     assert real.status.value == "error"
+    assert real.plan is not None
+    assert (real.plan.complete, real.plan.incomplete_from) == (False, None)
 
 
 @pytest.mark.requirement("PIPE-012")
