@@ -28,7 +28,7 @@ from harness.runtime.intake import Intake, refusal
 from harness.runtime.job import Calls, Job, Result
 from harness.runtime.past import Frame, Observer
 from harness.runtime.sources import SourceMap
-from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn
+from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn, most_items
 from harness.tools.calls import ToolCall
 
 __all__ = ["Driver"]
@@ -54,6 +54,7 @@ class Driver:
         self._observer = observer
         self._told = len(job.past.frames)
         self._limits = job.limits
+        self._most_items = most_items(job.limits)
         self._calls: Calls
         self._source = SourceMap(job.script.source)
         self._scope = anyio.CancelScope()
@@ -234,7 +235,7 @@ class Driver:
         kind, body = answer
         if kind != wire.TURN:
             raise WorkerGoneError(f"the worker answered with a frame of kind {kind}", violation=True)
-        turn = Turn.read(body)
+        turn = Turn.read(body, self._most_items)
         result = self.result
         result.cpu_ms = round(turn.cpu * 1000, 3)
         result.heap_bytes = turn.heap if turn.heap is not None else result.heap_bytes
