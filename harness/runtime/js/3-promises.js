@@ -105,7 +105,7 @@ const recordFor = (id, name, line, catches) => ({
   settled: false,
   catches,
   derived: [],
-  thrown: undefined, // what a derived promise was rejected with
+  thrown: '', // what a derived promise was rejected with, in words, if nobody had asked for it by then
   resolve: null,
   reject: null,
 });
@@ -144,7 +144,10 @@ class ToolPromise extends NativePromise {
         derived.#record = next;
         record.derived[record.derived.length] = next;
         promiseThen(derived, undefined, (error) => {
-          next.thrown = error;
+          // Put into words here, in a job, and not when the last frame is written: what runs of the script's then would
+          // leave jobs behind, which the next script of the same worker would find.
+          if (next.seen) return;
+          next.thrown = describeThrown(error);
           lostChains[lostChains.length] = next;
         });
       }
@@ -283,14 +286,18 @@ const callTool = (name, list) => {
       ),
     );
   }
+  // Calls that are aborted at once are never pending, but are as much work to the host.
+  const many = outbox.calls.length >= limits.max_pending_calls;
   // Quoting the arguments at most doubles them.
-  if (!fitsInFrame(text.length * 2 + name.length * 6) && outbox.calls.length > 0) {
+  if (many || (!fitsInFrame(text.length * 2 + name.length * 6) && outbox.calls.length > 0)) {
     refusals.calls++;
     return NativePromise.reject(
       refuse(
         'ConcurrencyLimitError',
         'RESOURCE',
-        `tools.${name}: the calls made at once carry more data than one frame holds (frame_bytes); await some of them first`,
+        `tools.${name}: the calls made at once ${
+          many ? 'are more than may be pending (max_pending_calls)' : 'carry more data than one frame holds (frame_bytes)'
+        }; await some of them first`,
       ),
     );
   }
