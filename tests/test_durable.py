@@ -440,6 +440,18 @@ async def test_a_suspension_waits_for_what_has_settled_to_reach_the_script(ledge
     assert one(await harness.resume(outcome.resume_token or "", decisions)).value == [1, 2, 2]
 
 
+@pytest.mark.requirement("JRN-015", "JRN-021")
+async def test_a_call_that_ends_its_execution_late_is_replayed_late(ledger, path):
+    """It was made in the first frame, and what came of it is on record behind several more."""
+    script = "const p = tools.pay({cents: 1}); for (const ms of [0, 1, 2]) await tools.wait({ms}); await p"
+    outcome = await suspending(ledger, path).run(block(script))
+    (request,) = outcome.pending
+    harness = suspending(ledger, path)
+    done = await harness.resume(outcome.resume_token or "", {request.id: Decision.terminate("enough")})
+    assert (one(done).status, one(done).reason, len(one(done).calls)) == ("terminated", "enough", 4)
+    assert (await harness.replay(done.id)).to_canonical_json() == done.to_canonical_json()
+
+
 @pytest.mark.requirement("JRN-021")
 async def test_one_of_two_decided_does_not_wait_for_the_other(ledger, path):
     """The second call is made alone, while the result of the first is on its way to the script."""

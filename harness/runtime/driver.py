@@ -216,6 +216,8 @@ class Driver:
             self._in_worker = False
             self.result.frames += 1
             await self._take_in(answer, group, worker)
+            if self.result.terminated is not None and not self._agenda.replaying:
+                self._scope.cancel()
             self.calls_changed()
             if self._scope.cancel_called:
                 # What was carried out just now ended the execution. The script must not hear of it, nor go on.
@@ -313,9 +315,11 @@ class Driver:
         finally:
             self._running -= 1
             self._idle.set()
-        if settled.terminate_reason is not None:
+        if settled.terminate_reason is not None and self._past.answers is None:
             self.result.terminated = settled.terminate_reason
-            self._scope.cancel()
+            # What is on record of an earlier life came before that.
+            if not self._agenda.replaying:
+                self._scope.cancel()
         self._agenda.arrived(settled)
         self.calls_changed()
 
