@@ -616,7 +616,7 @@ async def test_calls_the_runtime_refuses_are_recorded():
     assert (aborted.record.status, aborted.record.line) == (CallStatus.CANCELLED, 4)
     bad = await facade.refuse(ToolCall(2, "f", ""), ToolValidationError("$.x is a function.", details={"path": "$.x"}))
     assert bad.error is not None
-    assert (bad.record.status, bad.error.details) == (CallStatus.ERROR, {"path": "$.x"})
+    assert (bad.record.status, bad.error.details) == (CallStatus.ERROR, {"path": "$.x", "form": "tools.f()"})
     assert [record.seq for record in facade.records()] == [1, 2]
     assert (facade.active, facade.budget.used, tools.calls) == (0, 0, [])
 

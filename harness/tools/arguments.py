@@ -9,14 +9,15 @@ from typing import Any, NoReturn
 
 from pydantic import JsonValue
 
-from harness.errors import SerializationError, ToolValidationError
+from harness.errors import HarnessError, SerializationError, ToolNotFoundError, ToolValidationError
 from harness.limits import Limits
 from harness.places import types_at
 from harness.plain import MAX_SAFE_INTEGER, child_path, to_plain, unique_members
+from harness.tools.source import ToolSource
 from harness.tools.tool import Tool
 from harness.tools.validation import call_form, json_type
 
-__all__ = ["argument_object", "read_argument_list"]
+__all__ = ["argument_object", "read_argument_list", "unsendable"]
 
 # Only text that holds such a number needs the walk that finds where it stands.
 _LARGE_NUMBER = re.compile(r"[0-9]{16}|[0-9][eE]\+?[0-9]")
@@ -80,6 +81,18 @@ def argument_object(text: str, tool: Tool, limits: Limits) -> dict[str, JsonValu
         f"{tool.expression} takes one object with named arguments, not {got}. Call it as {form}.",
         details={"path": "$", "form": form},
     )
+
+
+def unsendable(error: HarnessError, name: str, tools: ToolSource) -> HarnessError:
+    """Why a call is not tried, with the form of the call, which the runtime does not know."""
+    if not isinstance(error, ToolValidationError):
+        return error
+    try:
+        tool = tools.get(name)
+    except ToolNotFoundError as missing:
+        return missing
+    form = call_form(tool.name, tool.parameters)
+    return ToolValidationError(f"{error.message} Call it as {form}.", details={**error.details, "form": form})
 
 
 def _check_numbers(arguments: dict[str, JsonValue], tool: Tool) -> None:

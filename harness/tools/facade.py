@@ -22,7 +22,7 @@ from harness.errors import (
 )
 from harness.model import ApprovalRequest, BudgetReport, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
-from harness.tools.arguments import argument_object
+from harness.tools.arguments import argument_object, unsendable
 from harness.tools.budget import CallBudget
 from harness.tools.callbook import CallBook
 from harness.tools.calls import Settled, ToolCall
@@ -243,7 +243,7 @@ class CallFacade:
         past = self._recall(call)
         if past is not None and past.settled is not None:
             return self._adopt(entry, past.settled)
-        return await self._settle(entry, None, error)
+        return await self._settle(entry, None, unsendable(error, call.tool, self._registry))
 
     def _prepare(self, entry: Entry) -> None:
         call, limits = entry.call, self._limits
