@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import threading
 from typing import Annotated, Any
 
 import pytest
 from pydantic import AfterValidator
 
-from harness import Harness, tool
+from harness import Harness, ToolBudgetExceededError, tool
 from harness.testing import make_test_context
 from harness.threads import Threads
+from harness.tools.budget import CallBudget
 from harness.tools.calls import Settled, ToolCall
 from harness.tools.facade import CallFacade
 from harness.tools.registry import ToolRegistry
@@ -130,3 +133,33 @@ def test_arguments_that_cannot_be_sent_say_how_to_call(call, name, message):
 def test_options_that_are_undefined_are_none():
     script = "<tool-calls>return await tools.add({a: 1}, undefined)</tool-calls>"
     assert Harness(tools=[add]).run_sync(script).executions[0].value == 3
+
+
+@pytest.mark.requirement("BUD-004")
+def test_a_budget_that_threads_share_is_counted_in_one_step():
+    meeting = threading.Barrier(2)
+
+    class Limit(int):
+        """Whoever has compared with it waits for the other one to have done so, for a moment."""
+
+        def __le__(self, used: int) -> bool:
+            over = int(self) <= used
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meeting.wait(0.05)
+            return over
+
+    budget = CallBudget(make_test_context().limits.model_copy(update={"max_tool_calls": Limit(1)}))
+    failures: list[ToolBudgetExceededError] = []
+
+    def spend() -> None:
+        try:
+            budget.spend("f", 1)
+        except ToolBudgetExceededError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=spend) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (budget.used, len(failures)) == (1, 1)

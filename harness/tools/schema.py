@@ -218,6 +218,15 @@ def _one_of(error: Any) -> str:
     return "expected " + " or ".join(_expectation(branch[0]).removeprefix("expected ") for branch in branches)
 
 
+def _bound(error: Any) -> str:
+    return to_json(error.kind.limit).decode()
+
+
+def _count(error: Any, what: str) -> str:
+    limit = error.kind.limit
+    return f"{limit:,} {what}" + ("" if limit == 1 else "s")
+
+
 _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "type": lambda error: f"expected {_types(error.kind.types)}",
     "anyOf": _one_of,
@@ -230,8 +239,23 @@ _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "pattern": lambda error: (
         f"expected text that matches {getattr(error.kind, 'pattern', 'its pattern within reason')}"
     ),
+    "minimum": lambda error: f"expected a number of at least {_bound(error)}",
+    "maximum": lambda error: f"expected a number of at most {_bound(error)}",
+    "exclusiveMinimum": lambda error: f"expected a number greater than {_bound(error)}",
+    "exclusiveMaximum": lambda error: f"expected a number less than {_bound(error)}",
+    "multipleOf": lambda error: f"expected a multiple of {to_json(error.kind.multiple_of).decode()}",
+    "minLength": lambda error: f"expected at least {_count(error, 'character')}",
+    "maxLength": lambda error: f"expected at most {_count(error, 'character')}",
+    "minItems": lambda error: f"expected at least {_count(error, 'item')}",
+    "maxItems": lambda error: f"expected at most {_count(error, 'item')}",
+    "additionalItems": lambda error: f"expected at most {_count(error, 'item')}",
+    "uniqueItems": lambda _: "expected items that all differ",
+    "minProperties": lambda error: f"expected at least {_count(error, 'member')}",
+    "maxProperties": lambda error: f"expected at most {_count(error, 'member')}",
+    "not": lambda error: f"expected a value that does not fit {to_json(error.kind.schema).decode()[:_SHOWN]}",
+    "propertyNames": lambda error: f"expected member names that fit: {error.message}",
     "contains": lambda _: "expected more items that fit what it must contain",
-    "falseSchema": lambda _: "nothing is allowed here",
+    "falseSchema": lambda _: "expected nothing here",
 }
 
 
