@@ -696,3 +696,46 @@ async def test_a_temporary_directory_goes_whatever_is_in_it(caplog):
     scratch = str(found["env"]["TMPDIR"])  # type: ignore[index,call-overload] # JSON
     assert not os.path.lexists(scratch)  # noqa: ASYNC240 - as above
     assert caplog.records == []
+
+
+@pytest.mark.requirement("SUB-061")
+@ONE_LOOP
+async def test_what_a_command_was_given_in_confidence_is_in_no_error(monkeypatch):
+    monkeypatch.setenv("HOST_PASSWORD", "from-the-host")
+    script = "echo $MY_TOKEN $HOST_PASSWORD $0 $*; echo $MY_TOKEN >&2; exit 3"
+    tool = SubprocessTool(
+        "run",
+        [
+            "/bin/sh",
+            "-c",
+            script,
+            "--api-key=equal-sign",
+            "--token",
+            "next-word",
+            "--author",
+            "maria",
+            "--secret",
+            "-v",
+        ],
+        env={"MY_TOKEN": "in-the-environment", "HOST_PASSWORD": None, "AUTHOR": "maria"},
+    )
+    error = await failure(tool)
+    for hidden in ("equal-sign", "next-word", "in-the-environment", "from-the-host"):
+        assert hidden not in error.message + json.dumps(error.details)
+    assert error.details["stderr"] == "[REDACTED]\n"
+    assert error.details["stdout"].endswith("--author maria --secret -v\n")
+    assert error.details["command"][3:] == [
+        *("--api-key=[REDACTED]", "--token", "[REDACTED]", "--author", "maria", "--secret", "-v"),
+    ]
+    (failed,) = (await Harness(tools=[tool]).run("<tool-calls>await tools.run()</tool-calls>")).executions
+    assert failed.error is not None
+    assert "in-the-environment" not in failed.error.model_dump_json()
+
+
+@pytest.mark.requirement("SUB-061")
+@ONE_LOOP
+async def test_errors_name_the_tool_as_scripts_call_it():
+    registry = ToolRegistry()
+    registry.namespace("my-shell").register(SubprocessTool("fail", ["false"]))
+    with pytest.raises(ToolExecutionError, match=r'tools\["my-shell"\]\.fail: the command `false`'):
+        await registry.call("my-shell.fail")

@@ -636,3 +636,46 @@ def test_what_is_built_in_and_says_nothing_is_refused():
         tool(max)
     with pytest.raises(UsageError, match=r"give its tool one: tool\(name=…\)"):
         tool(lambda: 1)
+
+
+class Node(BaseModel):
+    name: str
+    limit: int = 3
+    below: list[Node] = []
+
+
+@pytest.mark.requirement("TOOL-006", "TOOL-021")
+@pytest.mark.parametrize(
+    "schema",
+    [
+        Node,
+        {
+            "$ref": "#/$defs/Alias",
+            "$defs": {
+                "Alias": {"$ref": "#/$defs/Node"},
+                "Node": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string"},
+                        "limit": {"type": "integer", "default": 3},
+                        "below": {"type": "array", "items": {"$ref": "#/$defs/Node"}, "default": []},
+                    },
+                    "required": ["name"],
+                },
+            },
+        },
+    ],
+)
+async def test_a_schema_that_is_a_reference_counts_as_what_it_refers_to(schema):
+    made = Tool.from_schema("walk", lambda name, limit, below: [name, limit, below], parameters=schema)
+    assert await call_tool(made, {"name": "a"}) == ["a", 3, []]
+    for arguments, path in (({}, "$.name"), ({"name": "a", "more": 1}, "$.more")):
+        error = await error_of(made, arguments)
+        assert error.details["path"] == path
+        assert error.message.endswith(" Call it as tools.walk({name, limit?, below?}).")
+    below = {"name": "b", "below": [{"name": 1}]}
+    assert (await error_of(made, {"name": "a", "below": [below]})).details["path"] == "$.below[0].below[0].name"
+    registry = ToolRegistry([made])
+    assert "- `limit` (integer, optional, default 3)" in registry.describe("markdown")
+    loose = Tool.from_schema("all", lambda: None, parameters={"$ref": "#/$defs/A", "$defs": {"A": {"type": "object"}}})
+    assert "  all(args?: " in ToolRegistry([loose]).describe()

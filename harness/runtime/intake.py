@@ -8,18 +8,14 @@ from harness.context import ProgressGate
 from harness.errors import HarnessError, ToolCancelledError, ToolValidationError
 from harness.limits import Limits
 from harness.model import LogEntry
-from harness.redaction import visible
 from harness.runtime.adapter import WorkerGoneError
 from harness.runtime.job import Result
 from harness.runtime.turns import CallIssued, Collected, read_value
-from harness.tools.names import expression
 
 __all__ = ["Intake", "refusal"]
 
 _LOG_LINE_COST = 16
 """Bytes that a logged line costs besides its text; ``js/6-console.js`` has it too."""
-_NO_OBJECT = frozenset({"undefined", "function", "symbol", "BigInt", "NaN", "Infinity", "-Infinity"})
-"""What the prelude calls that which is no object and has no JSON form."""
 
 
 class Intake:
@@ -64,14 +60,13 @@ class Intake:
 
 def refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
     """Why a call is not even tried; None if it is. ``over``: the script has failed in the same turn."""
-    name = expression(visible(issued.tool[:80]))
+    name = f"tools.{issued.tool}"
     if issued.problem is not None:
-        path, what = issued.problem.path, issued.problem.what
-        if path == "$" and what in _NO_OBJECT:
-            text = f"{name} takes one object with named arguments, not {what}."
-        else:
-            text = f"The arguments of {name} cannot be sent: {path}: expected a JSON value, received {what}."
-        return ToolValidationError(text, details={"path": path, "found": what})
+        # Whoever knows the tools says it in words.
+        return ToolValidationError(
+            f"{name}: the arguments cannot be sent.",
+            details={"path": issued.problem.path, "found": issued.problem.what},
+        )
     if issued.aborted:
         return ToolCancelledError(f"{name} was not started: its signal had been aborted before.")
     if over:

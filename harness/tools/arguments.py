@@ -19,6 +19,8 @@ from harness.tools.validation import call_form, json_type
 
 __all__ = ["argument_object", "read_argument_list", "unsendable"]
 
+_NO_OBJECT = frozenset({"undefined", "function", "symbol", "BigInt", "NaN", "Infinity", "-Infinity"})
+"""What the prelude calls that which is no object and has no JSON form."""
 # Only text that holds such a number needs the walk that finds where it stands.
 _LARGE_NUMBER = re.compile(r"[0-9]{16}|[0-9][eE]\+?[0-9]")
 
@@ -84,15 +86,20 @@ def argument_object(text: str, tool: Tool, limits: Limits) -> dict[str, JsonValu
 
 
 def unsendable(error: HarnessError, name: str, tools: ToolSource) -> HarnessError:
-    """Why a call is not tried, with the form of the call, which the runtime does not know."""
+    """Why a call is not tried, in words. The runtime finds that out, and does not know the tools."""
     if not isinstance(error, ToolValidationError):
         return error
     try:
         tool = tools.get(name)
     except ToolNotFoundError as missing:
         return missing
+    path, found = error.details["path"], error.details["found"]
+    if path == "$" and found in _NO_OBJECT:
+        text = f"{tool.expression} takes one object with named arguments, not {found}."
+    else:
+        text = f"The arguments of {tool.expression} cannot be sent: {path}: expected a JSON value, received {found}."
     form = call_form(tool.name, tool.parameters)
-    return ToolValidationError(f"{error.message} Call it as {form}.", details={**error.details, "form": form})
+    return ToolValidationError(f"{text} Call it as {form}.", details={**error.details, "form": form})
 
 
 def _check_numbers(arguments: dict[str, JsonValue], tool: Tool) -> None:

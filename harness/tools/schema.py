@@ -19,6 +19,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic_core import to_json
 
 from harness.errors import SerializationError, ToolValidationError, UsageError
+from harness.places import target
 from harness.plain import child_path, to_plain
 from harness.tools.names import suggest
 from harness.tools.validation import Finding, finding, misfit
@@ -34,6 +35,9 @@ Schema = Mapping[str, Any] | type[BaseModel]
 COMPOSITE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "not"})
 """Keywords that bring further schemas to bear on the same value."""
 
+_AROUND = frozenset({"$schema", "$id", "$comment", "$defs", "definitions", "title", "description"})
+"""Keywords beside a reference that add no condition to it."""
+_MOST_REFERENCES = 20
 _BACKTRACKS = 100_000
 _MAX_FINDINGS = 100
 _MAX_LISTED = 20
@@ -47,12 +51,26 @@ def parameters_schema(given: Any, tool: str) -> dict[str, Any]:
     """The schema of an argument object as plain data of its own. Raises `UsageError` if it describes anything else."""
     where = f"The parameters of tool {tool!r}"
     schema = {"type": "object", "properties": {}, "additionalProperties": False} if given is None else given
-    schema = _plain_schema(schema, where)
+    schema = _unfolded(_plain_schema(schema, where))
     if not COMPOSITE & schema.keys():
         schema.setdefault("type", "object")
         schema.setdefault("properties", {})
     if schema.get("type", "object") != "object":
         raise UsageError(f"{where} must describe an object, since scripts pass one; its type is {schema['type']!r}.")
+    return schema
+
+
+def _unfolded(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that is only a reference to one of its own definitions, as that definition: what it says of the arguments
+    is then to be found where everybody looks for it. Recursive models of pydantic are written like that.
+    """
+    for _ in range(_MOST_REFERENCES):
+        reference = schema.get("$ref")
+        around = {key: value for key, value in schema.items() if key != "$ref"}
+        found = target(schema, reference) if isinstance(reference, str) and around.keys() <= _AROUND else None
+        if not isinstance(found, dict) or "$id" in found:
+            break
+        schema = {**found, **around}
     return schema
 
 

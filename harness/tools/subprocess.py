@@ -155,7 +155,6 @@ class SubprocessTool(Tool):
             grace=grace,
         )
         self._command.check(name)
-        self._failures = Failures(self.name, command)
 
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """The object for the command's standard input. Also finds out whether there is a command to run at all.
@@ -194,7 +193,7 @@ class SubprocessTool(Tool):
         try:
             self._result.validate_json(to_json(plain), strict=True)
         except ValidationError as error:
-            what = f"The result of tools.{self.name} is not what the tool declares"
+            what = f"The result of {self.expression} is not what the tool declares"
             raise self._failures.wrong_shape(invalid(error, plain, what=what), plain) from None
         return plain
 
@@ -277,7 +276,7 @@ class SubprocessTool(Tool):
             raise invalid(
                 error,
                 arguments,
-                what=f"The arguments of tools.{self.name} do not fit",
+                what=f"The arguments of {self.expression} do not fit",
                 hint=f"Call it as {call_form(self.name, self.parameters)}.",
                 known=list(self.parameters.get("properties", {})),
             ) from None
@@ -285,6 +284,10 @@ class SubprocessTool(Tool):
         if not isinstance(plain, dict):
             return {}
         return {key: value for key, value in plain.items() if given is arguments or key != seed}
+
+    @property
+    def _failures(self) -> Failures:
+        return Failures(self.name, self._command.argv, self._command.env)
 
     def _job(self) -> Job:
         try:
