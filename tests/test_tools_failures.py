@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import pytest
 from pydantic import AfterValidator
 
-from harness import Harness, ToolBudgetExceededError, tool
+from harness import Harness, ToolBudgetExceededError, UsageError, tool
 from harness.testing import make_test_context
 from harness.threads import Threads
 from harness.tools.budget import CallBudget
@@ -163,3 +163,10 @@ def test_a_budget_that_threads_share_is_counted_in_one_step():
     for thread in threads:
         thread.join()
     assert (budget.used, len(failures)) == (1, 1)
+
+
+@pytest.mark.requirement("TOOL-132")
+@pytest.mark.parametrize("name", [5, None, ["add"], b"add"])
+async def test_a_tool_is_called_by_its_name(name):
+    with pytest.raises(UsageError, match="A tool is called by its name, which is text, not"):
+        await ToolRegistry([add]).call(name, {"a": 1})
