@@ -9,7 +9,7 @@ from typing import Any
 
 import anyio
 
-__all__ = ["cancellation_requested", "loop_clock", "loop_entrance"]
+__all__ = ["EscapedError", "cancellation_requested", "carriable", "loop_clock", "loop_entrance"]
 
 
 def loop_entrance() -> Callable[[Callable[[], None]], Any]:
@@ -41,3 +41,25 @@ def cancellation_requested() -> bool:
         return False
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+class EscapedError(RuntimeError):
+    """In place of an exception that the host's code raised and no coroutine can pass on; that one is its cause."""
+
+
+def carriable(error: BaseException) -> BaseException:
+    """What can be raised in a coroutine for an exception of the host's code.
+
+    ``StopIteration`` and ``GeneratorExit`` mean something else there: that this very coroutine returns, or is closed.
+    """
+    if not isinstance(error, (StopIteration, GeneratorExit)):
+        return error
+    escaped = EscapedError(f"it raised {type(error).__name__}")
+    escaped.__cause__ = error
+    return escaped
+
+
+def first_of(group: BaseExceptionGroup[E]) -> E:
+    """The first exception of a group, however deep it stands in it."""
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -17,6 +17,8 @@ from typing import Any
 
 import anyio
 
+from harness.concurrency import carriable
+
 __all__ = ["Errand", "Tasks"]
 
 _LOG = logging.getLogger("harness.tools")
@@ -131,10 +133,9 @@ class Errand:
         try:
             self._result = await self._function()
             self._finished = True
-        except GeneratorExit:
-            raise
         except BaseException as error:
-            self._failure = error
+            # Also when this coroutine is closed, which it is by returning.
+            self._failure = carriable(error)
             if self._task.must_pass(error):
                 raise
 

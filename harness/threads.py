@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 import anyio.lowlevel
 
-from harness.concurrency import loop_entrance
+from harness.concurrency import carriable, loop_entrance
 from harness.errors import ConcurrencyLimitError
 
 __all__ = ["MAX_THREADS", "Threads"]
@@ -166,7 +166,7 @@ class _Call(Generic[T]):
         try:
             self._result = self._function()
         except BaseException as error:  # noqa: BLE001 - whoever waits for it gets it
-            self._failure = error
+            self._failure = carriable(error)
 
     def hand_back(self) -> None:
         # A loop that is over takes nothing any more, and nobody waits there.

@@ -65,7 +65,7 @@ class Breaking:
         self.store.close()
 
 
-@pytest.mark.requirement("JRN-052", "JRN-007", "JRN-054")
+@pytest.mark.requirement("JRN-052", "JRN-007", "JRN-060")
 @pytest.mark.parametrize("how", ["read_only", "locked", "deleted", "replaced"])
 async def test_a_journal_that_breaks_in_the_middle_of_a_run(tmp_path, how):
     breaking = Breaking(tmp_path / "runs.sqlite")

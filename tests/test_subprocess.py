@@ -24,6 +24,7 @@ from harness import (
     ProcessLimits,
     SubprocessTool,
     ToolExecutionError,
+    ToolRegistry,
     ToolTimeoutError,
     ToolValidationError,
     UsageError,
@@ -38,6 +39,11 @@ BAD_TOOLS = Path(__file__).parent / "fixtures" / "bad_tools"
 LIBRARY = Path(__file__).parent.parent / "harness"
 ONE_LOOP = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 """For what does not depend on the event loop."""
+
+
+class Narrow(BaseModel):
+    word: str = ""
+    seed: int = Field(0, le=100)
 
 
 class Pair(BaseModel):
@@ -120,6 +126,8 @@ async def test_a_command_is_a_tool_like_any_other(tmp_path):
         ({"limits": 5}, "limits of tool 'x'"),
         ({"seed_field": 5}, "seed_field of tool 'x'"),
         ({"args": Pair, "seed_field": "sead"}, "args has no such member, but a, b"),
+        ({"args": Narrow, "seed_field": "word"}, "does not take every seed: 0 does not fit"),
+        ({"args": Narrow, "seed_field": "seed"}, "does not take every seed: 4294967295 does not fit"),
         ({"verify_determinism": 1}, "verify_determinism of tool 'x'"),
         ({"grace": "1"}, "grace of tool 'x'"),
         ({"artifacts": ["a..b"]}, "'a..b'"),
@@ -234,18 +242,57 @@ async def test_a_command_that_cannot_run_is_found_out_before_anyone_is_asked(tmp
     assert await call_tool(SubprocessTool("run", ["./plain.sh"], cwd=tmp_path)) == {}
 
 
+@pytest.mark.requirement("SUB-004")
+@ONE_LOOP
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"#!/no/such/interpreter\n", "its interpreter 'interpreter', which its first line names, is not there"),
+        (b"#!/tmp\n", "is not there or not executable"),
+        (b"#!/bin/sh\r\necho {}", "ends with a carriage return"),
+        (
+            b"#!/usr/bin/env no-such-program\n",
+            "its interpreter 'no-such-program', which its first line names, is not on",
+        ),
+        (b"#!/usr/bin/env -S no-such-program -u\n", "is not on its PATH"),
+        (b"#!\n", "names no interpreter"),
+        (b"echo {}", "it is text without a first line that names its interpreter"),
+        (b"", "it is empty"),
+    ],
+)
+async def test_a_script_that_nothing_can_run_is_found_out_before_anyone_is_asked(tmp_path, start, words):
+    script = tmp_path / "script"
+    script.write_bytes(start)
+    script.chmod(0o755)
+    asked = ScriptedApprover([])
+    tool = SubprocessTool("run", [str(script)], approval=True)
+    with pytest.raises(ToolExecutionError) as caught:
+        await ToolRegistry([tool]).call("run", approver=asked)
+    assert words in caught.value.message
+    assert str(tmp_path) not in caught.value.message
+    assert (caught.value.details["reason"], asked.requests) == ("command", [])
+
+
+@pytest.mark.requirement("SUB-004")
+@ONE_LOOP
+@pytest.mark.parametrize("first", ["#!/bin/sh", "#! /bin/sh -e", "#!/usr/bin/env sh", "#!/usr/bin/env -S sh -e"])
+async def test_scripts_that_can_run_do(tmp_path, first):
+    script = tmp_path / "script"
+    script.write_text(f"{first}\necho '{{}}'\n")
+    script.chmod(0o755)
+    assert await call_tool(SubprocessTool("run", [str(script)])) == {}
+
+
 @pytest.mark.requirement("SUB-063")
 @ONE_LOOP
 async def test_a_command_that_cannot_be_executed(tmp_path):
     script = tmp_path / "script"
-    script.write_text("#!/no/such/interpreter\n")
+    script.write_bytes(b"\0\1\2")
     script.chmod(0o755)
     error = await failure(SubprocessTool("run", [str(script)]))
     assert isinstance(error, ToolExecutionError)
     assert error.details["reason"] == "exec"
-    assert "cannot be executed (No such file or directory)" in error.message
-    script.write_bytes(b"\0\1\2")
-    assert "Exec format error" in (await failure(SubprocessTool("run", [str(script)]))).message
+    assert "cannot be executed (Exec format error)" in error.message
 
 
 @pytest.mark.requirement("SUB-063")
@@ -451,6 +498,27 @@ async def test_randomness_is_found_out():
     assert (await once.run({"n": 3}, seed=8)).value != given
 
 
+@pytest.mark.requirement("SUB-031")
+@ONE_LOOP
+async def test_a_seed_that_the_arguments_ask_for_can_be_left_out():
+    class Wanted(BaseModel):
+        n: int = 1
+        seed: int
+
+    tool = SubprocessTool("cat", ["cat"], args=Wanted, seed_field="seed")
+    assert "required" not in tool.parameters
+    derived = await call_tool(tool, {"n": 1})
+    assert isinstance(derived, dict)
+    assert isinstance(derived["seed"], int)
+    assert 0 < derived["seed"] < 2**32
+    assert await call_tool(tool) == derived  # what is left out is filled in first
+    assert await call_tool(tool, {"n": 2}) != {**derived, "n": 2}
+    assert await call_tool(tool, {"seed": 0}) == {"n": 1, "seed": 0}
+    assert (await tool.run(seed=9)).value == {"n": 1, "seed": 9}
+    assert "$.seed" in (await failure(tool, {"seed": "x"})).message
+    assert "required" in SubprocessTool("cat", ["cat"], args=Wanted).parameters
+
+
 @pytest.mark.requirement("SUB-030")
 @ONE_LOOP
 async def test_files_must_be_the_same_too(tmp_path):
@@ -628,3 +696,46 @@ async def test_a_temporary_directory_goes_whatever_is_in_it(caplog):
     scratch = str(found["env"]["TMPDIR"])  # type: ignore[index,call-overload] # JSON
     assert not os.path.lexists(scratch)  # noqa: ASYNC240 - as above
     assert caplog.records == []
+
+
+@pytest.mark.requirement("SUB-061")
+@ONE_LOOP
+async def test_what_a_command_was_given_in_confidence_is_in_no_error(monkeypatch):
+    monkeypatch.setenv("HOST_PASSWORD", "from-the-host")
+    script = "echo $MY_TOKEN $HOST_PASSWORD $0 $*; echo $MY_TOKEN >&2; exit 3"
+    tool = SubprocessTool(
+        "run",
+        [
+            "/bin/sh",
+            "-c",
+            script,
+            "--api-key=equal-sign",
+            "--token",
+            "next-word",
+            "--author",
+            "maria",
+            "--secret",
+            "-v",
+        ],
+        env={"MY_TOKEN": "in-the-environment", "HOST_PASSWORD": None, "AUTHOR": "maria"},
+    )
+    error = await failure(tool)
+    for hidden in ("equal-sign", "next-word", "in-the-environment", "from-the-host"):
+        assert hidden not in error.message + json.dumps(error.details)
+    assert error.details["stderr"] == "[REDACTED]\n"
+    assert error.details["stdout"].endswith("--author maria --secret -v\n")
+    assert error.details["command"][3:] == [
+        *("--api-key=[REDACTED]", "--token", "[REDACTED]", "--author", "maria", "--secret", "-v"),
+    ]
+    (failed,) = (await Harness(tools=[tool]).run("<tool-calls>await tools.run()</tool-calls>")).executions
+    assert failed.error is not None
+    assert "in-the-environment" not in failed.error.model_dump_json()
+
+
+@pytest.mark.requirement("SUB-061")
+@ONE_LOOP
+async def test_errors_name_the_tool_as_scripts_call_it():
+    registry = ToolRegistry()
+    registry.namespace("my-shell").register(SubprocessTool("fail", ["false"]))
+    with pytest.raises(ToolExecutionError, match=r'tools\["my-shell"\]\.fail: the command `false`'):
+        await registry.call("my-shell.fail")

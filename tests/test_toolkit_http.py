@@ -91,13 +91,17 @@ async def test_what_is_not_on_the_list_is_refused_before_anything_happens():
         "ftp://api.example.com/",
         "file:///etc/hostname",
         "https:///etc/hostname",
+        "https://xn--/",
+        "https://１２７.0.0.1/",
         "https://[::1/",
         "https://api.example.com\n.evil.example/",
         "api.example.com",
         "",
     ]
     for url in refused:
-        with pytest.raises(ToolValidationError, match="url"):
+        with pytest.raises(
+            ToolValidationError, match=r"The arguments of tools\.http_request do not fit: \$\.url: expected"
+        ):
             await call_tool(tool, {"url": url})
     # These are allowed, so that the resolver is asked: which fails here.
     allowed = [
@@ -110,6 +114,16 @@ async def test_what_is_not_on_the_list_is_refused_before_anything_happens():
         with pytest.raises(ToolExecutionError):
             await call_tool(tool, {"url": url})
     assert names.asked == ["api.example.com", "a.b.example.org", "plain.example", "xn--bcher-kva.example"]
+
+
+@pytest.mark.requirement("KIT-013")
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_redirect_to_what_is_no_name():
+    with (
+        FakeHttp({"*": FakeResponse(302, {"Location": "https://xn--/"})}) as fake,
+        pytest.raises(ToolExecutionError, match="redirects to something that is no URL"),
+    ):
+        await call_tool(reaching(fake), {"url": fake.url})
 
 
 @pytest.mark.requirement("KIT-010")

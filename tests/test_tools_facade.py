@@ -614,9 +614,12 @@ async def test_calls_the_runtime_refuses_are_recorded():
     facade = facade_of(tools)
     aborted = await facade.refuse(ToolCall(1, "f", "[]", line=4), ToolCancelledError("Its signal was aborted."))
     assert (aborted.record.status, aborted.record.line) == (CallStatus.CANCELLED, 4)
-    bad = await facade.refuse(ToolCall(2, "f", ""), ToolValidationError("$.x is a function.", details={"path": "$.x"}))
+    bad = await facade.refuse(
+        ToolCall(2, "f", ""), ToolValidationError("", details={"path": "$.x", "found": "function"})
+    )
     assert bad.error is not None
-    assert (bad.record.status, bad.error.details) == (CallStatus.ERROR, {"path": "$.x"})
+    assert bad.record.status is CallStatus.ERROR
+    assert bad.error.details == {"path": "$.x", "found": "function", "form": "tools.f()"}
     assert [record.seq for record in facade.records()] == [1, 2]
     assert (facade.active, facade.budget.used, tools.calls) == (0, 0, [])
 

@@ -283,23 +283,30 @@ def test_the_validator_is_loaded_when_it_is_needed():
         ({"pattern": "^[a-z]+$"}, "ab", "ab\n", "$.v", "expected text that matches ^[a-z]+$"),
         ({"enum": ["x", 1]}, 1, "y", "$.v", 'expected one of "x", 1'),
         ({"const": None}, None, 0, "$.v", "expected null"),
-        ({"minimum": 3}, 3, 2, "$.v", "the value is less than the minimum of 3"),
-        ({"multipleOf": 0.1}, 0.3, 0.35, "$.v", "the value is not a multiple of 0.1"),
-        ({"maxLength": 2}, "éé", "ééé", "$.v", "the value is longer than 2 characters"),
-        ({"minItems": 1}, [1], [], "$.v", "the value has less than 1 item"),
-        ({"uniqueItems": True}, [1, 2], [1, 1], "$.v", "the value has non-unique elements"),
+        ({"minimum": 3}, 3, 2, "$.v", "expected a number of at least 3"),
+        ({"multipleOf": 0.1}, 0.3, 0.35, "$.v", "expected a multiple of 0.1"),
+        ({"maxLength": 2}, "éé", "ééé", "$.v", "expected at most 2 characters"),
+        ({"minItems": 1}, [1], [], "$.v", "expected at least 1 item"),
+        ({"uniqueItems": True}, [1, 2], [1, 1], "$.v", "expected items that all differ"),
         ({"items": {"type": "string"}}, ["a"], ["a", 1], "$.v[1]", "expected a string"),
         ({"format": "date"}, "2024-02-29", "2023-02-29", "$.v", "expected a valid date"),
         ({"format": "email"}, "a@example.org", "nobody", "$.v", "expected a valid email"),
         ({"format": "uuid"}, "00000000-0000-0000-0000-000000000000", "1", "$.v", "expected a valid uuid"),
-        ({"not": {"type": "string"}}, 1, "x", "$.v", '{"type":"string"} is not allowed for the value'),
-        ({"properties": {"n": False}}, {}, {"n": 1}, "$.v.n", "nothing is allowed here"),
+        ({"not": {"type": "string"}}, 1, "x", "$.v", 'expected a value that does not fit {"type":"string"}'),
+        ({"properties": {"n": False}}, {}, {"n": 1}, "$.v.n", "expected nothing here"),
+        ({"maximum": 3}, 3, 4, "$.v", "expected a number of at most 3"),
+        ({"exclusiveMinimum": 3}, 4, 3, "$.v", "expected a number greater than 3"),
+        ({"exclusiveMaximum": 3}, 2, 3, "$.v", "expected a number less than 3"),
+        ({"maxItems": 0}, [], [1], "$.v", "expected at most 0 items"),
+        ({"minProperties": 1}, {"a": 1}, {}, "$.v", "expected at least 1 member"),
+        ({"maxProperties": 1}, {}, {"a": 1, "b": 1}, "$.v", "expected at most 1 member"),
+        ({"propertyNames": {"pattern": "^a"}}, {"a": 1}, {"b": 1}, "$.v", 'expected member names that fit: "b" does not match "^a"'),
         ({"additionalProperties": False}, {}, {"n": 1}, "$.v.n", "unknown member"),
         ({"required": ["n"]}, {"n": 1}, {}, "$.v.n", "a value is required"),
         ({"dependentRequired": {"a": ["b"]}}, {"b": 1}, {"a": 1}, "$.v.b", "a value is required"),
         ({"anyOf": [{"type": "string"}, {"type": "null"}]}, "x", 1, "$.v", "expected null or a string"),
         ({"oneOf": [{"minimum": 3}, {"maximum": 5}]}, 2, 4, "$.v", "expected a value that fits only one of the alternatives"),
-        ({"anyOf": [{"const": 1}, {"minLength": 3}]}, 1, "x", "$.v", "expected 1 or the value is shorter than 3 characters"),
+        ({"anyOf": [{"const": 1}, {"minLength": 3}]}, 1, "x", "$.v", "expected 1 or at least 3 characters"),
     ],
 )  # fmt: skip
 async def test_every_keyword_is_checked_and_explained(member, right, wrong, path, expected):
@@ -569,7 +576,7 @@ def test_a_preview_that_is_no_result_is_refused_when_it_is_registered(preview):
         ({"type": "integer", "default": "five"}, "expected an integer, received the string"),
         ({"type": "integer", "default": None}, "expected an integer, received null"),
         ({"enum": ["x"], "default": "y"}, 'expected one of "x"'),
-        ({"$ref": "#/$defs/Size", "default": 0}, "less than the minimum of 1"),
+        ({"$ref": "#/$defs/Size", "default": 0}, "expected a number of at least 1"),
         ({"type": "object", "required": ["b"], "default": {}}, r"\.b: a value is required"),
     ],
 )
@@ -629,3 +636,46 @@ def test_what_is_built_in_and_says_nothing_is_refused():
         tool(max)
     with pytest.raises(UsageError, match=r"give its tool one: tool\(name=…\)"):
         tool(lambda: 1)
+
+
+class Node(BaseModel):
+    name: str
+    limit: int = 3
+    below: list[Node] = []
+
+
+@pytest.mark.requirement("TOOL-006", "TOOL-021")
+@pytest.mark.parametrize(
+    "schema",
+    [
+        Node,
+        {
+            "$ref": "#/$defs/Alias",
+            "$defs": {
+                "Alias": {"$ref": "#/$defs/Node"},
+                "Node": {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string"},
+                        "limit": {"type": "integer", "default": 3},
+                        "below": {"type": "array", "items": {"$ref": "#/$defs/Node"}, "default": []},
+                    },
+                    "required": ["name"],
+                },
+            },
+        },
+    ],
+)
+async def test_a_schema_that_is_a_reference_counts_as_what_it_refers_to(schema):
+    made = Tool.from_schema("walk", lambda name, limit, below: [name, limit, below], parameters=schema)
+    assert await call_tool(made, {"name": "a"}) == ["a", 3, []]
+    for arguments, path in (({}, "$.name"), ({"name": "a", "more": 1}, "$.more")):
+        error = await error_of(made, arguments)
+        assert error.details["path"] == path
+        assert error.message.endswith(" Call it as tools.walk({name, limit?, below?}).")
+    below = {"name": "b", "below": [{"name": 1}]}
+    assert (await error_of(made, {"name": "a", "below": [below]})).details["path"] == "$.below[0].below[0].name"
+    registry = ToolRegistry([made])
+    assert "- `limit` (integer, optional, default 3)" in registry.describe("markdown")
+    loose = Tool.from_schema("all", lambda: None, parameters={"$ref": "#/$defs/A", "$defs": {"A": {"type": "object"}}})
+    assert "  all(args?: " in ToolRegistry([loose]).describe()

@@ -107,8 +107,8 @@ async def test_the_error_of_a_lost_value_says_what_to_send_instead(scripts):
     for result, call, words in zip(results, sent, advice.values(), strict=True):
         assert result.error.message.startswith("The script's result has no JSON form: at $.a[0] is ")
         assert result.error.message.endswith(words)
-        assert call.error.message.startswith("tools.echo: the arguments cannot be sent: at $.a[0] is ")
-        assert call.error.message.endswith(words)
+        assert call.error.message.startswith("The arguments of tools.echo cannot be sent: at $.a[0] is ")
+        assert f"{words} Call it as " in call.error.message
 
 
 CARRIED = {

@@ -11,6 +11,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 from pydantic import JsonValue
 
+from harness.concurrency import first_of
 from harness.context import ProgressGate
 from harness.errors import (
     HarnessError,
@@ -105,8 +106,7 @@ class Driver:
         if only_people != self._clock.paused:
             (self._clock.pause if only_people else self._clock.resume)()
             self._agenda.wake()
-        # A call that has settled may still be on its way to the script.
-        if only_people and self._calls.parked == self._calls.approving == self._running:
+        if only_people and self._calls.parked == self._calls.approving:
             self.result.suspended = True
             self._calls.suspend()
             self._scope.cancel()
@@ -126,7 +126,7 @@ class Driver:
             interrupts, others = failures.split(KeyboardInterrupt)
             if interrupts is None:
                 raise
-            raise _first_of(interrupts) from others
+            raise first_of(interrupts) from others
 
     async def _run(self, pool: WorkerPool) -> Result:
         unavailable: HarnessError | None = None
@@ -399,8 +399,3 @@ class Driver:
             while self._running:
                 self._idle = anyio.Event()
                 await self._idle.wait()
-
-
-def _first_of(group: BaseExceptionGroup[KeyboardInterrupt]) -> KeyboardInterrupt:
-    first = group.exceptions[0]
-    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

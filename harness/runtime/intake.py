@@ -66,8 +66,9 @@ def refusal(issued: CallIssued, *, over: bool) -> HarnessError | None:
     """Why a call is not even tried; None if it is. ``over``: the script has failed in the same turn."""
     name = f"tools.{issued.tool}"
     if issued.problem is not None:
+        # Whoever knows the tools adds how this one is called.
         return ToolValidationError(
-            f"{name}: the arguments cannot be sent: {unsendable(issued.problem.path, issued.problem.what)}.",
+            f"The arguments of {name} cannot be sent: {unsendable(issued.problem.path, issued.problem.what)}.",
             details={"path": issued.problem.path, "found": issued.problem.what},
         )
     if issued.aborted:

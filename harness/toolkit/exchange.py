@@ -11,7 +11,7 @@ import httpx
 from harness.errors import ToolExecutionError
 from harness.redaction import scrub_text
 from harness.toolkit.bodies import BodyError, BodyTooLargeError
-from harness.toolkit.origins import AllowList, Origin, origin_of
+from harness.toolkit.origins import AllowList, Origin, named, origin_of
 from harness.toolkit.transport import AddressRefusedError, NameNotFoundError, body_of, response_to
 
 __all__ = ["Answer", "Bounds", "Question", "fetch", "in_doubt"]
@@ -148,8 +148,8 @@ async def _body(response: httpx.Response, bounds: Bounds) -> bytes:
 def _redirected(question: Question, answer: Answer, location: str, bounds: Bounds) -> Question:
     """The question as it is asked again elsewhere. Raises `ToolExecutionError` if it must not be."""
     try:
-        url = question.url.join(location)
-    except httpx.InvalidURL:
+        url = named(question.url.join(location))
+    except (httpx.InvalidURL, UnicodeError):
         raise _failure(bounds, f"{_shown(question.url)} redirects to something that is no URL.") from None
     before, origin = origin_of(question.url), origin_of(url)
     if origin is None or not bounds.allowed.allows(origin):

@@ -169,10 +169,15 @@ class _HttpTool(SchemaTool):
 
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """Also refuses a host that is not on the list, before anyone is asked about the call."""
+        import httpx  # noqa: PLC0415 - an extra
+
         from harness.toolkit.origins import origin_of  # noqa: PLC0415 - imports an extra
 
         given: dict[str, Any] = super().validate_arguments(arguments)
-        url = _url(given)
+        try:
+            url = _url(given)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise _misfit(self, "url", "an absolute http or https URL", f"what is none ({error})") from None
         origin = origin_of(url)
         if origin is None or url.userinfo:
             raise _misfit(self, "url", "an absolute http or https URL, without a user name in it", "another")
@@ -264,17 +269,14 @@ def _headers(arguments: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _url(arguments: Mapping[str, Any]) -> httpx.URL:
+    """The URL with the query in it. Raises `ValueError` or ``httpx.InvalidURL``."""
     import httpx  # noqa: PLC0415 - an extra
 
-    try:
-        url = httpx.URL(arguments["url"]).copy_with(fragment=None)
-        query = {name: _query_text(value) for name, value in (arguments.get("query") or {}).items()}
-        return url.copy_merge_params(query) if query else url
-    except (httpx.InvalidURL, UnicodeError, ValueError) as error:
-        raise ToolValidationError(
-            f"$.url: expected an absolute http or https URL, received something that is none ({error}).",
-            details={"path": "$.url"},
-        ) from None
+    from harness.toolkit.origins import named  # noqa: PLC0415 - imports an extra
+
+    url = httpx.URL(arguments["url"]).copy_with(fragment=None)
+    query = {name: _query_text(value) for name, value in (arguments.get("query") or {}).items()}
+    return named(url.copy_merge_params(query) if query else url)
 
 
 def _query_text(value: Any) -> str:

@@ -11,7 +11,7 @@ import httpx
 
 from harness.errors import UsageError
 
-__all__ = ["AllowList", "Origin", "origin_of", "parse_origin"]
+__all__ = ["AllowList", "Origin", "named", "origin_of", "parse_origin"]
 
 _PATTERN = re.compile(
     r"(?:(?P<scheme>https?)://)?(?P<host>\*|(?:\*\.)?[^\s*/:@?#\[\]\\%]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?/?\Z"
@@ -38,6 +38,15 @@ def origin_of(url: httpx.URL) -> Origin | None:
     if url.scheme not in _PORTS or not url.raw_host:
         return None
     return Origin(url.scheme, url.raw_host.decode("ascii").lower().strip("[]"), url.port or _PORTS[url.scheme])
+
+
+def named(url: httpx.URL) -> httpx.URL:
+    """The URL itself, if its host can be shown. Raises ``UnicodeError`` for one like ``xn--`` that stands for no name."""
+    try:
+        _ = url.host
+    except UnicodeError as error:
+        raise UnicodeError(f"Invalid IDNA hostname: {error}") from None
+    return url
 
 
 def parse_origin(text: Any, what: str) -> Origin:

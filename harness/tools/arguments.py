@@ -9,15 +9,18 @@ from typing import Any, NoReturn
 
 from pydantic import JsonValue
 
-from harness.errors import SerializationError, ToolValidationError
+from harness.errors import HarnessError, SerializationError, ToolNotFoundError, ToolValidationError
 from harness.limits import Limits
 from harness.places import types_at
 from harness.plain import MAX_SAFE_INTEGER, child_path, to_plain, unique_members
+from harness.tools.source import ToolSource
 from harness.tools.tool import Tool
 from harness.tools.validation import call_form, json_type
 
-__all__ = ["argument_object", "read_argument_list", "shown_arguments"]
+__all__ = ["argument_object", "read_argument_list", "shown_arguments", "with_form"]
 
+_NO_OBJECT = frozenset({"undefined", "function", "symbol", "BigInt", "NaN", "Infinity", "-Infinity"})
+"""What the prelude calls that which is no object and has no JSON form."""
 # Only text that holds such a number needs the walk that finds where it stands.
 _LARGE_NUMBER = re.compile(r"[0-9]{16}|[0-9][eE]\+?[0-9]")
 
@@ -89,6 +92,22 @@ def shown_arguments(text: str, limits: Limits) -> dict[str, JsonValue]:
     except ToolValidationError:
         return {}
     return given[0] if len(given) == 1 and isinstance(given[0], dict) else {}
+
+
+def with_form(error: HarnessError, name: str, tools: ToolSource) -> HarnessError:
+    """Why a call is not tried, and how it is made. The runtime finds the first out, and does not know the tools."""
+    if not isinstance(error, ToolValidationError):
+        return error
+    try:
+        tool = tools.get(name)
+    except ToolNotFoundError as missing:
+        return missing
+    path, found = error.details["path"], error.details["found"]
+    text = error.message
+    if path == "$" and found in _NO_OBJECT:
+        text = f"{tool.expression} takes one object with named arguments, not {found}."
+    form = call_form(tool.name, tool.parameters)
+    return ToolValidationError(f"{text} Call it as {form}.", details={**error.details, "form": form})
 
 
 def _check_numbers(arguments: dict[str, JsonValue], tool: Tool) -> None:

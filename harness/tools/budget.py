@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -76,7 +77,7 @@ def is_used_up(error: ToolBudgetExceededError) -> bool:
 
 
 class CallBudget:
-    """The calls of one execution.
+    """The calls of one execution, or of host code that lets several calls share it, from whichever threads.
 
     Counting and lining up are plain functions, so that calls are served in the order the script made them: the tasks
     that carry them out do not start in a reliable order on every event loop.
@@ -92,6 +93,7 @@ class CallBudget:
         self.purse = Purse(None if budget.cost_cents is None else to_units(budget.cost_cents))
         self.used = 0
         """Calls counted so far."""
+        self._lock = threading.Lock()
 
     @property
     def left(self) -> int:
@@ -109,6 +111,17 @@ class CallBudget:
         Raises `ToolBudgetExceededError` if none is left, in all or for this tool, and `ConcurrencyLimitError` past
         ``max_pending_calls``.
         """
+        with self._lock:
+            self._count(tool)
+        limit = self._limits.max_pending_calls
+        if pending > limit:
+            raise ConcurrencyLimitError(
+                f"tools.{tool} was not called: {pending} calls are unsettled at the same time, and max_pending_calls "
+                f"allows {limit}. Await some of them first.",
+                details={"limit": limit, "used": pending},
+            )
+
+    def _count(self, tool: str) -> None:
         limit = self._limits.max_tool_calls
         if self.used >= limit:
             raise exceeded(
@@ -133,13 +146,6 @@ class CallBudget:
                 )
             self._used_by[tool] = used + 1
         self.used += 1
-        limit = self._limits.max_pending_calls
-        if pending > limit:
-            raise ConcurrencyLimitError(
-                f"tools.{tool} was not called: {pending} calls are unsettled at the same time, and max_pending_calls "
-                f"allows {limit}. Await some of them first.",
-                details={"limit": limit, "used": pending},
-            )
 
     def line_up(self) -> Place:
         """A place at the end of the line, or a slot at once if one is free."""

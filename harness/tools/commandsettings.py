@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import NoneType
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from harness.errors import UsageError
 from harness.plain import MAX_SAFE_INTEGER
 from harness.tools.process.settings import ProcessLimits, ProcessSandbox
 
-__all__ = ["check_seed_field", "check_settings"]
+__all__ = ["MAX_SEED", "check_seed_field", "check_settings", "without_required"]
+
+MAX_SEED = 2**32 - 1
+"""The largest seed that is derived from arguments."""
 
 
 def check_settings(tool: str, settings: Mapping[str, Any]) -> None:
@@ -24,18 +27,42 @@ def check_settings(tool: str, settings: Mapping[str, Any]) -> None:
             raise UsageError(f"{setting} of tool {tool!r} is {value!r}; it is {what}.")
 
 
-def check_seed_field(
-    tool: str, seed_field: str | None, args: type[BaseModel] | None, parameters: Mapping[str, Any]
-) -> None:
-    """Raises `UsageError` if the arguments have no such member, so that the command would not expect it either."""
-    if seed_field is None or args is None or args.model_config.get("extra") == "allow":
+def check_seed_field(tool: str, seed_field: str | None, args: type[BaseModel] | None) -> None:
+    """Raises `UsageError` if the arguments have no such member, or one that no seed fits."""
+    if seed_field is None or args is None:
         return
-    members = parameters.get("properties", {})
-    if seed_field not in members:
+    members = {
+        field.validation_alias if isinstance(field.validation_alias, str) else name: field
+        for name, field in args.model_fields.items()
+    }
+    field = members.get(seed_field)
+    if field is None:
+        if args.model_config.get("extra") == "allow":
+            return
         raise UsageError(
-            f"seed_field of tool {tool!r} is {seed_field!r}, and args has no such member, but {', '.join(members) or 'none'}. "
-            f"Add one that can be left out: `{seed_field}: int | None = None`."
+            f"seed_field of tool {tool!r} is {seed_field!r}, and args has no such member, but "
+            f"{', '.join(members) or 'none'}. Add one: `{seed_field}: int`."
         )
+    # With one piece of metadata that says nothing, since there must be one.
+    declared: Any = Annotated[field.annotation, "seed", *field.metadata]
+    kind: TypeAdapter[Any] = TypeAdapter(declared)
+    for seed in (0, MAX_SEED):
+        try:
+            kind.validate_json(str(seed), strict=True)
+        except ValidationError:
+            raise UsageError(
+                f"seed_field of tool {tool!r} is {seed_field!r}, and that member of args does not take every seed: {seed} "
+                f"does not fit. A seed is a whole number of 32 bits: `{seed_field}: int`."
+            ) from None
+
+
+def without_required(schema: dict[str, Any], member: str | None) -> dict[str, Any]:
+    """The schema of an object in which this member can be left out."""
+    if member is None or member not in schema.get("required", ()):
+        return schema
+    required = [name for name in schema["required"] if name != member]
+    rest = {key: value for key, value in schema.items() if key != "required"}
+    return {**rest, "required": required} if required else rest
 
 
 def _words(value: Any) -> bool:

@@ -23,7 +23,7 @@ from harness.errors import (
 )
 from harness.model import ApprovalRequest, BudgetReport, CallRecord, CallStatus
 from harness.redaction import Redactor, visible
-from harness.tools.arguments import argument_object, shown_arguments
+from harness.tools.arguments import argument_object, shown_arguments, with_form
 from harness.tools.budget import CallBudget
 from harness.tools.callbook import CallBook
 from harness.tools.calls import Settled, ToolCall
@@ -246,7 +246,7 @@ class CallFacade:
         if entry.past is not None and entry.past.settled is not None:
             return self._adopt(entry, entry.past.settled)
         entry.arguments = shown_arguments(call.arguments_json, self._limits)
-        return await self._settle(entry, None, error)
+        return await self._settle(entry, None, with_form(error, call.tool, self._registry))
 
     def _prepare(self, entry: Entry) -> None:
         call, limits = entry.call, self._limits

@@ -91,6 +91,9 @@ async def call_from_host(
     seed: int | None = None,
 ) -> HostCall:
     """One call; see `HostOptions`. Raises what a script would get: the tool's own error unchanged."""
+    wanted: object = name
+    if not isinstance(wanted, str):
+        raise UsageError(f"A tool is called by its name, which is text, not {wanted!r}.")
     item = source.get(name).with_settings(timeout=timeout, artifacts=artifacts, limits=process_limits, seed=seed)
     if item.deterministic and not (artifacts is None and process_limits is None and seed is None):
         # A kept result is one of the tool as it is.

@@ -11,7 +11,7 @@ import anyio
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from harness.concurrency import cancellation_requested
+from harness.concurrency import EscapedError, cancellation_requested
 from harness.errors import (
     ErrorInfo,
     HarnessError,
@@ -87,9 +87,7 @@ class Invocation:
         try:
             with self._redactor.serving():
                 return self.tool.validate_arguments(arguments)
-        except ToolError:
-            raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - validators are the host's code and may raise anything
+        except BaseException as error:  # noqa: BLE001 - validators are the host's code and may raise anything
             self._fail(error)
 
     async def run(self, arguments: Any, scope: anyio.CancelScope) -> JsonValue:
@@ -155,12 +153,10 @@ class Invocation:
         try:
             with self._redactor.serving():
                 return self.tool.validate_result(value, max_depth=self._limits.json_depth)
-        except ToolError:
-            raise
         except SerializationError as error:
             message = f"The result of {self.tool.expression} has no JSON form. {error.message}"
             raise ToolValidationError(message, details=error.details) from None
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - serializers are the host's code and may raise anything
+        except BaseException as error:  # noqa: BLE001 - serializers are the host's code and may raise anything
             self._fail(error)
 
     def preview(self, arguments: dict[str, JsonValue]) -> JsonValue:
@@ -173,9 +169,7 @@ class Invocation:
             return sample(self.tool.result)
         try:
             return self.check(preview(self.tool.with_defaults(arguments)) if callable(preview) else preview)
-        except ToolError:
-            raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a preview is the host's code and may raise anything
+        except BaseException as error:  # noqa: BLE001 - a preview is the host's code and may raise anything
             self._fail(error)
 
     def encode(self, value: JsonValue) -> str:
@@ -204,7 +198,7 @@ class Invocation:
             return cost
         try:
             cents = cost(arguments)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the function is the host's code and may raise anything
+        except BaseException as error:  # noqa: BLE001 - the function is the host's code and may raise anything
             self._fail(error)
         try:
             check_cents(cents, f"The cost of tools.{self.tool.name} for these arguments")
@@ -230,8 +224,10 @@ class Invocation:
 
     def _fail(self, error: BaseException) -> NoReturn:
         """Raises what the tool's failure is called outside: its own `ToolError`, or a `ToolExecutionError`."""
-        if isinstance(error, ToolError):
+        if isinstance(error, (ToolError, KeyboardInterrupt)):
             raise error
+        if isinstance(error, EscapedError) and error.__cause__ is not None:
+            error = error.__cause__
         name = f"{self.tool.expression}"
         if isinstance(error, anyio.get_cancelled_exc_class()):
             message, kind, category = f"{name} failed: it awaited something that was cancelled.", "Cancelled", None
@@ -249,7 +245,7 @@ class Invocation:
 def _text(error: BaseException) -> str:
     try:
         return str(error)
-    except (Exception, SystemExit):  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
+    except (Exception, SystemExit, GeneratorExit):  # noqa: BLE001 - a broken __str__ must not hide the failure it belongs to
         return "(its text cannot be made)"
 
 

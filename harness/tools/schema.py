@@ -19,6 +19,7 @@ from pydantic import BaseModel, JsonValue
 from pydantic_core import to_json
 
 from harness.errors import SerializationError, ToolValidationError, UsageError
+from harness.places import target
 from harness.plain import child_path, to_plain
 from harness.tools.names import suggest
 from harness.tools.validation import Finding, finding, misfit
@@ -34,6 +35,9 @@ Schema = Mapping[str, Any] | type[BaseModel]
 COMPOSITE = frozenset({"$ref", "$dynamicRef", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "not"})
 """Keywords that bring further schemas to bear on the same value."""
 
+_AROUND = frozenset({"$schema", "$id", "$comment", "$defs", "definitions", "title", "description"})
+"""Keywords beside a reference that add no condition to it."""
+_MOST_REFERENCES = 20
 _BACKTRACKS = 100_000
 _MAX_FINDINGS = 100
 _MAX_LISTED = 20
@@ -47,12 +51,26 @@ def parameters_schema(given: Any, tool: str) -> dict[str, Any]:
     """The schema of an argument object as plain data of its own. Raises `UsageError` if it describes anything else."""
     where = f"The parameters of tool {tool!r}"
     schema = {"type": "object", "properties": {}, "additionalProperties": False} if given is None else given
-    schema = _plain_schema(schema, where)
+    schema = _unfolded(_plain_schema(schema, where))
     if not COMPOSITE & schema.keys():
         schema.setdefault("type", "object")
         schema.setdefault("properties", {})
     if schema.get("type", "object") != "object":
         raise UsageError(f"{where} must describe an object, since scripts pass one; its type is {schema['type']!r}.")
+    return schema
+
+
+def _unfolded(schema: dict[str, Any]) -> dict[str, Any]:
+    """A schema that is only a reference to one of its own definitions, as that definition: what it says of the arguments
+    is then to be found where everybody looks for it. Recursive models of pydantic are written like that.
+    """
+    for _ in range(_MOST_REFERENCES):
+        reference = schema.get("$ref")
+        around = {key: value for key, value in schema.items() if key != "$ref"}
+        found = target(schema, reference) if isinstance(reference, str) and around.keys() <= _AROUND else None
+        if not isinstance(found, dict) or "$id" in found:
+            break
+        schema = {**found, **around}
     return schema
 
 
@@ -218,6 +236,15 @@ def _one_of(error: Any) -> str:
     return "expected " + " or ".join(_expectation(branch[0]).removeprefix("expected ") for branch in branches)
 
 
+def _bound(error: Any) -> str:
+    return to_json(error.kind.limit).decode()
+
+
+def _count(error: Any, what: str) -> str:
+    limit = error.kind.limit
+    return f"{limit:,} {what}" + ("" if limit == 1 else "s")
+
+
 _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "type": lambda error: f"expected {_types(error.kind.types)}",
     "anyOf": _one_of,
@@ -230,8 +257,23 @@ _EXPECTATIONS: Mapping[str, Callable[[Any], str]] = {
     "pattern": lambda error: (
         f"expected text that matches {getattr(error.kind, 'pattern', 'its pattern within reason')}"
     ),
+    "minimum": lambda error: f"expected a number of at least {_bound(error)}",
+    "maximum": lambda error: f"expected a number of at most {_bound(error)}",
+    "exclusiveMinimum": lambda error: f"expected a number greater than {_bound(error)}",
+    "exclusiveMaximum": lambda error: f"expected a number less than {_bound(error)}",
+    "multipleOf": lambda error: f"expected a multiple of {to_json(error.kind.multiple_of).decode()}",
+    "minLength": lambda error: f"expected at least {_count(error, 'character')}",
+    "maxLength": lambda error: f"expected at most {_count(error, 'character')}",
+    "minItems": lambda error: f"expected at least {_count(error, 'item')}",
+    "maxItems": lambda error: f"expected at most {_count(error, 'item')}",
+    "additionalItems": lambda error: f"expected at most {_count(error, 'item')}",
+    "uniqueItems": lambda _: "expected items that all differ",
+    "minProperties": lambda error: f"expected at least {_count(error, 'member')}",
+    "maxProperties": lambda error: f"expected at most {_count(error, 'member')}",
+    "not": lambda error: f"expected a value that does not fit {to_json(error.kind.schema).decode()[:_SHOWN]}",
+    "propertyNames": lambda error: f"expected member names that fit: {error.message}",
     "contains": lambda _: "expected more items that fit what it must contain",
-    "falseSchema": lambda _: "nothing is allowed here",
+    "falseSchema": lambda _: "expected nothing here",
 }
 
 

@@ -24,7 +24,7 @@ from harness.errors import HarnessError, UsageError
 from harness.executor import current_executor
 from harness.model import Artifact
 from harness.plain import dump_plain, to_plain
-from harness.tools.commandsettings import check_seed_field, check_settings
+from harness.tools.commandsettings import check_seed_field, check_settings, without_required
 from harness.tools.context import CallContext
 from harness.tools.invoke import Invocation
 from harness.tools.output import ToolOutput
@@ -66,7 +66,8 @@ class SubprocessTool(Tool):
     - ``limits``: a `ProcessLimits`, or a dict of its fields.
     - ``sandbox``: True or a `ProcessSandbox`: no network, no files but the system's and its own; Linux only.
     - ``seed_field``: the member of the input that holds a seed (32 bits). If the arguments give none, it is derived
-      from their hash, so that the same input has the same seed.
+      from their hash, so that the same input has the same seed. With ``args`` it is one of its members, such as
+      ``seed: int``, which scripts can leave out; a default of its own would be a seed that is given.
     - ``stdout="last-line"``: for commands that cannot be changed: only the last line that is not blank must be JSON.
     - ``verify_determinism``: runs the command twice and fails if the results or their files differ.
     - ``leftovers``: a command that ends before the processes it started fails; with ``"kill"`` they are only killed.
@@ -122,17 +123,20 @@ class SubprocessTool(Tool):
         )
         self._args = _arguments_model(name, args)
         self._result = _result_adapter(name, result)
-        anything = {"type": "object", "properties": {}, "additionalProperties": True}
+        check_seed_field(name, seed_field, self._args)
+        own: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": True}
+        if self._args is not None:
+            own = self._args.model_json_schema()
+        self._seed_is_required = seed_field in own.get("required", ())
         super().__init__(
             name,
             description=description or inspect.cleandoc((args and args.__doc__) or ""),
-            parameters=anything if self._args is None else self._args.model_json_schema(),
+            parameters=without_required(own, seed_field),
             result=None if self._result is None else self._result.json_schema(),
             timeout=timeout,
             uses_context=False,
             **options,
         )
-        check_seed_field(name, seed_field, self._args, self.parameters)
         self._command = Command(
             argv=tuple(command),
             cwd=str(Path(cwd or ".").absolute()),
@@ -151,7 +155,6 @@ class SubprocessTool(Tool):
             grace=grace,
         )
         self._command.check(name)
-        self._failures = Failures(self.name, command)
 
     def validate_arguments(self, arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
         """The object for the command's standard input. Also finds out whether there is a command to run at all.
@@ -190,7 +193,7 @@ class SubprocessTool(Tool):
         try:
             self._result.validate_json(to_json(plain), strict=True)
         except ValidationError as error:
-            what = f"The result of tools.{self.name} is not what the tool declares"
+            what = f"The result of {self.expression} is not what the tool declares"
             raise self._failures.wrong_shape(invalid(error, plain, what=what), plain) from None
         return plain
 
@@ -262,19 +265,29 @@ class SubprocessTool(Tool):
         return other
 
     def _validated(self, model: type[BaseModel], arguments: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        given, seed = arguments, self._command.seed_field
+        if self._seed_is_required and seed is not None and seed not in arguments:
+            # It is derived from the other arguments once these have been read; until then any will do.
+            given = {**arguments, seed: 0}
         try:
             # Through JSON text: in its strict JSON mode pydantic takes "5" for no integer, yet reads a date.
-            found = model.model_validate_json(to_json(arguments), strict=True)
+            found = model.model_validate_json(to_json(given), strict=True)
         except ValidationError as error:
             raise invalid(
                 error,
                 arguments,
-                what=f"The arguments of tools.{self.name} do not fit",
+                what=f"The arguments of {self.expression} do not fit",
                 hint=f"Call it as {call_form(self.name, self.parameters)}.",
                 known=list(self.parameters.get("properties", {})),
             ) from None
         plain = dump_plain(model.__pydantic_serializer__, found)
-        return plain if isinstance(plain, dict) else {}
+        if not isinstance(plain, dict):
+            return {}
+        return {key: value for key, value in plain.items() if given is arguments or key != seed}
+
+    @property
+    def _failures(self) -> Failures:
+        return Failures(self.name, self._command.argv, self._command.env)
 
     def _job(self) -> Job:
         try:

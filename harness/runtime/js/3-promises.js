@@ -254,7 +254,8 @@ const callTool = (name, list) => {
   try {
     if (list.length > 1) {
       signal = signalOf(list);
-      if (signal !== null) list = [list[0]];
+      // Options that are not given may be passed on as what they are.
+      if (signal !== null || (list.length === 2 && list[1] === undefined)) list = [list[0]];
     }
     // With no signal so far, one among the properties is looked for.
     const rules = argumentRules(signal === null ? null : undefined);

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from harness.errors import UsageError
 from harness.tools.process.artifacts import parse_path
 from harness.tools.process.document import StdoutMode
 from harness.tools.process.host import Job
+from harness.tools.process.program import find_program
 from harness.tools.process.settings import ProcessLimits, ProcessSandbox
 
 __all__ = ["ENVIRONMENT", "LINGER", "Command", "environment"]
@@ -91,7 +90,7 @@ class Command:
         if not Path(self.cwd).is_dir():
             raise FileNotFoundError("its working directory does not exist; make it, or give another cwd=")
         env = environment(self.env)
-        program = _find_program(self.argv[0], path=env.get("PATH"), cwd=self.cwd)
+        program = find_program(self.argv[0], path=env.get("PATH"), cwd=self.cwd)
         return Job(
             program=program,
             argv=self.argv,
@@ -134,24 +133,3 @@ def environment(extra: Mapping[str, str | None]) -> dict[str, str]:
     names = {**dict.fromkeys(ENVIRONMENT), **extra}
     values = {name: os.environ.get(name) if value is None else value for name, value in names.items()}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _find_program(name: str, *, path: str | None, cwd: str) -> str:
-    """The file that a command executes. Raises ``OSError`` whose text says what is wrong with it."""
-    if "/" in name:
-        place = Path(cwd, name)
-        if not place.exists():
-            raise FileNotFoundError("there is no such file")
-        if not place.is_file():
-            raise PermissionError("it is no file")
-        if not os.access(place, os.X_OK):
-            raise PermissionError("it is not executable; make it so (chmod +x), or name its interpreter first")
-        return str(place)
-    found = shutil.which(name, path=path or os.defpath)
-    if found is None:
-        hint = (
-            f" This interpreter is {Path(sys.executable).name!r}: sys.executable." if name.startswith("python") else ""
-        )
-        raise FileNotFoundError(f"there is no executable of this name on its PATH; install it or give its path.{hint}")
-    # Relative entries of PATH are looked up from here, but the command starts elsewhere.
-    return str(Path(found).absolute())

@@ -11,9 +11,11 @@ from pydantic import JsonValue
 from pydantic_core import to_json
 
 from harness.errors import ToolError, ToolExecutionError, ToolTimeoutError, ToolValidationError
-from harness.redaction import current_redactor, scrub_text, shorten
+from harness.redaction import Redactor, current_redactor, scrub_text, shorten
+from harness.tools.names import expression
 from harness.tools.process.artifacts import Problem
 from harness.tools.process.host import Running
+from harness.tools.process.secrets import masked_arguments, redactor_of
 from harness.tools.process.settings import ProcessLimits
 
 __all__ = ["STDERR_SHOWN", "STDOUT_SHOWN", "Failures", "shown_value"]
@@ -33,19 +35,29 @@ class Failures:
     """Makes the errors of one tool. ``argv`` is its command as the host wrote it.
 
     What goes into an error reaches scripts and models: of absolute paths in the command only the last part is kept, and
-    of the outputs paths of the host and credentials are removed.
+    of the outputs paths of the host and credentials are removed. So are, from both, what the command was given as the
+    value of an option (``--token x``) or, in ``env``, of a variable whose name says that it is a credential.
     """
 
-    def __init__(self, name: str, argv: Sequence[str]) -> None:
-        self.name = f"tools.{name}"
+    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str | None]) -> None:
+        self.name = expression(name)
         self._argv = tuple(argv)
+        self._env = env
+
+    @property
+    def _own(self) -> Redactor:
+        return redactor_of(self._argv, self._env)
 
     @property
     def command(self) -> list[str]:
         """The command as it may be shown."""
         # The harness that runs it knows secrets that its maker does not.
         secrets = current_redactor().secrets
-        return [scrub_text(Path(secrets(part)).name if part.startswith("/") else part) for part in self._argv]
+        own = self._own
+        return [
+            scrub_text(Path(secrets(part)).name if part.startswith("/") else part, own)
+            for part in masked_arguments(self._argv)
+        ]
 
     @property
     def _shown(self) -> str:
@@ -175,7 +187,7 @@ class Failures:
         what = texts.get(failure["stage"], "it cannot be started")
         error = self.unusable(f"{what} ({scrub_text(str(failure['text']))})")
         error.details |= {"reason": failure["stage"]}
-        error.details["stderr"] = _excerpt(run.stderr, STDERR_SHOWN)[0]
+        error.details["stderr"] = _excerpt(run.stderr, STDERR_SHOWN, self._own)[0]
         return error
 
     def _overflow(self, run: Running, which: str) -> ToolValidationError:
@@ -199,8 +211,9 @@ class Failures:
         )
 
     def _details(self, run: Running, reason: str) -> dict[str, Any]:
-        stdout, stdout_length = _excerpt(run.stdout, STDOUT_SHOWN)
-        stderr, stderr_length = _excerpt(run.stderr, STDERR_SHOWN)
+        own = self._own
+        stdout, stdout_length = _excerpt(run.stdout, STDOUT_SHOWN, own)
+        stderr, stderr_length = _excerpt(run.stderr, STDERR_SHOWN, own)
         return {
             "command": self.command,
             "reason": reason,
@@ -231,11 +244,11 @@ def shown_value(value: JsonValue) -> JsonValue:
     return {"json": shorten(text, VALUE_SHOWN, ""), "length": len(text)}
 
 
-def _excerpt(data: bytes, limit: int) -> tuple[str, int]:
+def _excerpt(data: bytes, limit: int, own: Redactor) -> tuple[str, int]:
     """The beginning of an output, and how many characters it has in all."""
     text = data.decode("utf-8", errors="replace")
     # Cleaned before it is cut, so that no half of a credential is left at the end.
-    return scrub_text(text[: limit * 4], limit=_UNLIMITED)[:limit], len(text)
+    return scrub_text(text[: limit * 4], own, limit=_UNLIMITED)[:limit], len(text)
 
 
 def _quoted(name: str, text: str, length: int) -> str:
