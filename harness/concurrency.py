@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
-__all__ = ["EscapedError", "cancellation_requested", "carriable", "loop_clock", "loop_entrance"]
+__all__ = ["EscapedError", "cancellation_requested", "carriable", "first_of", "loop_clock", "loop_entrance"]
+
+Raised = TypeVar("Raised", bound=BaseException)
 
 
 def loop_entrance() -> Callable[[Callable[[], None]], Any]:
@@ -59,7 +61,7 @@ def carriable(error: BaseException) -> BaseException:
     return escaped
 
 
-def first_of(group: BaseExceptionGroup[E]) -> E:
+def first_of(group: BaseExceptionGroup[Raised]) -> Raised:
     """The first exception of a group, however deep it stands in it."""
     first = group.exceptions[0]
     return first_of(first) if isinstance(first, BaseExceptionGroup) else first

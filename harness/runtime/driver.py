@@ -34,7 +34,6 @@ from harness.tools.calls import ToolCall
 
 __all__ = ["Driver"]
 
-
 # Spares can all have been killed together, and not all be seen to be dead yet.
 _MORE_WORKERS = 4
 _CALLS_PER_CHECKPOINT = 10
