@@ -120,10 +120,8 @@ async def test_shared_serves_one_trust_domain_from_one_process():
         ("setTimeout(() => console.log('late'), 5); 1", "await tools.echo({value: 1}); typeof undefined"),
         ("for (let i = 0; i < 50; i++) console.log('x'.repeat(1000)); 1", "console.log('y'); typeof undefined"),
         (
-            (
-                "class E extends Error { get name() { (async () => { await null; console.log('late') })(); return 'E' } }\n"
-                "tools.echo({value: 1}).then(() => { throw new E() }); await tools.echo({value: 2}); 1"
-            ),
+            """class E extends Error { get name() { (async () => { await null; console.log('late') })(); return 'E' } }
+            tools.echo({value: 1}).then(() => { throw new E() }); await tools.echo({value: 2}); 1""",
             "await tools.echo({value: 1}); typeof undefined",
         ),
     ],
