@@ -39,6 +39,8 @@ __all__ = [
 ]
 
 Sha256 = str
+_BYTES_ITSELF = 1_300
+"""What an event takes up in memory besides its texts, measured."""
 
 
 class Payload(BaseModel):
@@ -51,8 +53,8 @@ class Payload(BaseModel):
 
     @property
     def weight(self) -> int:
-        """Bytes that it takes up, about: its texts."""
-        return 500 + sum(len(value) for value in self.__dict__.values() if isinstance(value, str))
+        """Bytes that it takes up in memory, about: itself, and its texts."""
+        return _BYTES_ITSELF + sum(len(value) for value in self.__dict__.values() if isinstance(value, str))
 
     def split(self) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
         """The public and the private part, as plain JSON data."""
