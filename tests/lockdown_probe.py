@@ -41,11 +41,30 @@ CORE = "leave a core file"
 MIB = 1024 * 1024
 ADDRESS_SPACE, DATA, CPU_SECONDS = 1024 * MIB, 512 * MIB, 1
 MAP_PRIVATE_ANONYMOUS_NORESERVE = 0x4022
+FUTEX_LOCK_PI, FUTEX_PRIVATE = 6, 0x80
 X86 = platform.machine() == "x86_64"
 NUMBERS = (
-    {"seccomp": 317, "tgkill": 234, "bpf": 321, "keyctl": 250, "userfaultfd": 323}
+    {
+        "seccomp": 317,
+        "tgkill": 234,
+        "sendto": 44,
+        "recvfrom": 45,
+        "futex": 202,
+        "bpf": 321,
+        "keyctl": 250,
+        "userfaultfd": 323,
+    }
     if X86
-    else {"seccomp": 277, "tgkill": 131, "bpf": 280, "keyctl": 219, "userfaultfd": 282}
+    else {
+        "seccomp": 277,
+        "tgkill": 131,
+        "sendto": 206,
+        "recvfrom": 207,
+        "futex": 98,
+        "bpf": 280,
+        "keyctl": 219,
+        "userfaultfd": 282,
+    }
 )
 NUMBERS |= {"pidfd_open": 434, "io_uring_setup": 425, "landlock_create_ruleset": 444}
 
@@ -130,10 +149,10 @@ def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], objec
         if MARK not in ctypes.string_at(*world.environment) and not libc.getenv(b"PROBE_MARK") and not os.environ:
             raise OSError(errno.ENOENT, "")
 
-    def signal_a_later_process() -> None:
-        # There may be none, or not one of this user's: it is enough that the kernel was asked.
+    def ask(name: str, *arguments: object) -> None:
+        # There may be no such process, or the descriptor may be no socket: it is enough that the kernel was asked.
         with suppress(OSError):
-            system_call("tgkill", os.getpid() + 1, os.getpid() + 1, 0)
+            system_call(name, *arguments)
 
     def grow(size: int, protection: int) -> None:
         checked(libc.mmap(None, ctypes.c_size_t(size), protection, MAP_PRIVATE_ANONYMOUS_NORESERVE, -1, 0))
@@ -176,7 +195,12 @@ def attempts(world: World, keep: int, file: str) -> dict[str, Callable[[], objec
         "signal another process": lambda: os.kill(world.victim, 0),
         "signal its parent": lambda: os.kill(os.getppid(), 0),
         "signal a thread of another": lambda: system_call("tgkill", world.victim, world.victim, 0),
-        "signal a thread of a later process": signal_a_later_process,
+        "signal a thread of a later process": lambda: ask("tgkill", os.getpid() + 1, os.getpid() + 1, 0),
+        "send out of band": lambda: ask("sendto", keep, b"x", 1, socket.MSG_OOB, None, 0),
+        "receive out of band": lambda: ask("recvfrom", keep, b"x", 1, socket.MSG_OOB, None, None),
+        "lend priority through a futex": lambda: ask(
+            "futex", world.buffer, FUTEX_LOCK_PI | FUTEX_PRIVATE, 0, None, None, 0
+        ),
         "trace another process": lambda: checked(libc.ptrace(0x4206, world.victim, None, None)),
         "read the memory of another": read_memory_of_another,
         "get a handle to another": lambda: system_call("pidfd_open", world.victim, 0),
