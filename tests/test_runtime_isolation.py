@@ -119,8 +119,13 @@ async def test_shared_serves_one_trust_domain_from_one_process():
         ("try { Symbol.for('left').description; Math.left = 1 } catch {}", "typeof Math.left"),
         ("setTimeout(() => console.log('late'), 5); 1", "await tools.echo({value: 1}); typeof undefined"),
         ("for (let i = 0; i < 50; i++) console.log('x'.repeat(1000)); 1", "console.log('y'); typeof undefined"),
+        (
+            """class E extends Error { get name() { (async () => { await null; console.log('late') })(); return 'E' } }
+            tools.echo({value: 1}).then(() => { throw new E() }); await tools.echo({value: 2}); 1""",
+            "await tools.echo({value: 1}); typeof undefined",
+        ),
     ],
-    ids=["global", "prototype", "method", "tools", "console", "context", "math", "timer", "log"],
+    ids=["global", "prototype", "method", "tools", "console", "context", "math", "timer", "log", "report"],
 )
 async def test_what_one_script_did_another_does_not_see(isolation, first, second):
     async with Harness(tools=[echo], isolation=isolation) as harness:
@@ -256,8 +261,10 @@ def test_a_thread_that_cannot_be_ended_is_counted_and_keeps_nothing_from_ending(
         from harness import Harness
 
         async def main():
-            async with Harness(isolation="thread", limits={"wall_time": 0.3, "cpu_time": 600}) as harness:
-                outcome = await harness.run("<tool-calls>Array(4294967295).join('')</tool-calls>")
+            async with Harness(isolation="thread", limits={"cpu_time": 600}) as harness:
+                await harness.run("<tool-calls>1</tool-calls>", trust_domain="a")  # its VM is there before the clock runs
+                text = "<tool-calls>Array(4294967295).join('')</tool-calls>"
+                outcome = await harness.run(text, trust_domain="a", limits={"wall_time": 0.3})
                 print(outcome.executions[0].error.details["clock"], harness.get_status().workers.abandoned_threads)
                 outcome = await harness.run("<tool-calls>2</tool-calls>")
                 print(outcome.executions[0].value)

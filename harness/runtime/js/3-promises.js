@@ -105,7 +105,7 @@ const recordFor = (id, name, line, catches) => ({
   settled: false,
   catches,
   derived: [],
-  thrown: undefined, // what a derived promise was rejected with
+  thrown: '', // what a derived promise was rejected with, in words, if nobody had asked for it by then
   resolve: null,
   reject: null,
 });
@@ -144,7 +144,10 @@ class ToolPromise extends NativePromise {
         derived.#record = next;
         record.derived[record.derived.length] = next;
         promiseThen(derived, undefined, (error) => {
-          next.thrown = error;
+          // Put into words here, in a job, and not when the last frame is written: what runs of the script's then would
+          // leave jobs behind, which the next script of the same worker would find.
+          if (next.seen) return;
+          next.thrown = describeThrown(error);
           lostChains[lostChains.length] = next;
         });
       }

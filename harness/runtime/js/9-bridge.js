@@ -282,7 +282,7 @@ const leftBehind = () => {
     texts[texts.length] = arrayJoin(
       [
         '{"call":', NativeString(record.id), ',"awaited":true,"rejection_lost":true,"lost":',
-        quoted(describeThrown(record.thrown)), '}',
+        quoted(record.thrown), '}',
       ],
       '',
     );
