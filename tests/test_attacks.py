@@ -43,7 +43,7 @@ Isolation = Literal["process", "shared", "thread"]
 ISOLATIONS: tuple[Isolation, ...] = get_args(Isolation)
 
 # Small, so that bombs go off soon; the wall clock is only what ends a test that would not end.
-LIMITS = Limits(cpu_time=5, wall_time=20, memory_bytes=32 * MIB, frame_bytes=2 * MIB, settle_grace=0.05, tool_timeout=5)
+LIMITS = Limits(cpu_time=5, wall_time=20, memory_bytes=32 * MIB, settle_grace=0.05, tool_timeout=5)
 
 SECRET = "hunter2-correct-horse"  # what no outcome may show
 

@@ -112,6 +112,31 @@ async def test_calls_that_the_vm_refuses_are_counted():
     assert (found.code, found.details) == ("calls_refused", {"calls": 2})
 
 
+@pytest.mark.requirement("RUN-048")
+async def test_calls_that_are_aborted_at_once_come_in_frames_of_a_bounded_size():
+    execution = await run(
+        "const signal = AbortSignal.abort(); const all = [];"
+        "for (let i = 0; i < 5; i++) all.push(tools.echo({v: i}, {signal}));"
+        "(await Promise.allSettled(all)).map((one) => one.reason.name)",
+        max_pending_calls=3,
+    )
+    assert execution.value == [*["AbortError"] * 3, *["ConcurrencyLimitError"] * 2]
+    assert len(execution.calls) == 3
+    assert [(found.code, found.details) for found in execution.diagnostics] == [("calls_refused", {"calls": 2})]
+
+
+@pytest.mark.requirement("RUN-025")
+async def test_a_deadlock_for_want_of_memory_says_so():
+    execution = await run(
+        "const all = []; new Promise(() => { for (;;) all.push(new Array(1e4).fill(1.5)) }).catch(() => {});"
+        "await new Promise(() => {})",
+        memory_bytes=16 * 1024 * 1024,
+    )
+    assert execution.error is not None
+    assert execution.error.type == "ScriptDeadlockError"
+    assert "used most of its memory (memory_bytes)" in execution.error.message
+
+
 @pytest.mark.requirement("RUN-044")
 async def test_finally_does_not_hide_a_rejection():
     execution = await run("tools.boom().finally(() => {}); return 1")

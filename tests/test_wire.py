@@ -19,7 +19,7 @@ from harness.runtime import wire
 from harness.runtime.adapter import Death, PoolStatus, Worker, WorkerGoneError
 from harness.runtime.clock import Timers
 from harness.runtime.link import FrameLink
-from harness.runtime.turns import Turn
+from harness.runtime.turns import Turn, most_items
 
 pytestmark = pytest.mark.anyio
 
@@ -329,7 +329,10 @@ EXCESSES = {
     "calls at once": turn(ending=WAITS, calls=[issued(n + 1) for n in range(1_001)]),
     "timers at once": turn(ending=WAITS, timers=[{"id": n + 1, "ms": 5} for n in range(1_001)]),
     "log": turn(logs=[["log", "x" * 70_000, 1]]),
-    "empty log lines": turn(logs=[["log", "", 1]] * 70_000),
+    "empty log lines": turn(logs=[["log", "", 1]] * 5_000),
+    "aborted calls at once": turn(calls=[issued(n + 1, aborted=True) for n in range(1_001)]),
+    "progress at once": turn(progress=[["event", "null"]] * 201),
+    "progress in length": turn(progress=[["event", f'"{"x" * 250_000}"']] * 6),
 }
 
 
@@ -454,7 +457,7 @@ async def test_a_result_larger_than_allowed_is_refused_by_the_host_too():
 
 @pytest.mark.requirement("WIRE-006")
 async def test_progress_beyond_the_limit_is_counted():
-    outcome, _ = await converse(turn(progress=[[f"event {n}", "null"] for n in range(1_000)]), progress_interval=0)
+    outcome, _ = await converse(turn(progress=[[f"event {n}", "null"] for n in range(200)]), progress_interval=0)
     [execution] = outcome.executions
     assert execution.status == "ok"
     assert len(execution.progress) == 50
@@ -624,7 +627,7 @@ def test_a_frame_full_of_mistakes_takes_no_more_than_one_with_a_few(items):
     tracemalloc.start()
     try:
         with pytest.raises(WorkerGoneError, match=r"turn\.calls\.0"):
-            Turn.read(body)
+            Turn.read(body, 10_000_000)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -635,4 +638,67 @@ def test_a_frame_full_of_mistakes_takes_no_more_than_one_with_a_few(items):
 def test_a_frame_of_unknown_fields_is_told_in_a_word():
     fields = ",".join(f'"f{number}":1' for number in range(50_000))
     with pytest.raises(WorkerGoneError, match="a wrong form"):
-        Turn.read(turn_body().replace(b'"heap": 1', f'"heap": 1, {fields}'.encode()))
+        Turn.read(turn_body().replace(b'"heap": 1', f'"heap": 1, {fields}'.encode()), 1_000_000)
+
+
+ROOM = Limits().frame_bytes
+CROWDS = {
+    "objects": b"{}",
+    "lists": b"[]",
+    "numbers": b"1.5",
+    "strings": b'"ab"',
+    "strings with quotes": b'"\\"\\\\"',
+    "nested": b'{"a":[]}',
+    "log lines": b'["log","",1]',
+}
+
+
+@pytest.mark.requirement("WIRE-009")
+@pytest.mark.parametrize("item", CROWDS.values(), ids=CROWDS)
+def test_a_long_frame_of_more_values_than_the_limits_allow_takes_no_memory(item):
+    body = turn_body().replace(
+        b'"logs": []', b'"logs": [' + b",".join([item] * ((ROOM - 500) // (len(item) + 1))) + b"]"
+    )
+    tracemalloc.start()
+    try:
+        with pytest.raises(WorkerGoneError, match="more than the 93,992 values") as caught:
+            Turn.read(body, most_items(Limits()))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert caught.value.violation
+    assert peak < 1_000_000
+
+
+@pytest.mark.requirement("WIRE-009")
+@pytest.mark.parametrize(
+    "body", [b'1,"' * (ROOM // 3), b'"' + b'\\"' * (ROOM // 2), b"1" * ROOM], ids=["unended", "escapes", "digits"]
+)
+def test_counting_the_values_of_a_frame_looks_at_each_byte_once(body):
+    # By a quadratic count this would take hours, not longer than the suite lets a test take.
+    with pytest.raises(WorkerGoneError, match="no JSON"):
+        Turn.read(body, most_items(Limits()))
+
+
+@pytest.mark.requirement("WIRE-009")
+def test_what_stands_in_a_string_is_not_counted_among_the_values_of_a_frame():
+    text = json.dumps([{"a": [1, 2, "\\"]}] * 20_000)
+    assert Turn.read(turn_body(ending={"state": "ok", "value": text}), 1_000).turn is not None
+
+
+@pytest.mark.requirement("WIRE-009")
+def test_the_fullest_frame_that_the_prelude_sends_is_read():
+    limits = Limits()
+    calls = limits.max_pending_calls
+    body = turn_body(
+        ending=WAITS,
+        calls=[issued(n, problem={"path": "$", "what": "a function"}) for n in range(1, calls + 1)],
+        cancelled=list(range(1, 2 * calls + 1)),
+        timers=[{"id": n, "ms": 1} for n in range(1, 10_001)],
+        cleared=list(range(1, 10_001)),
+        logs=[["log", "", 1]] * (limits.log_bytes // 16 + 1),
+        progress=[["", "1"]] * 200,
+        left_behind=[{"call": 1, "awaited": True, "rejection_lost": True, "lost": "E"}] * 4_000,
+    )
+    assert len(body) > 64 * 1024
+    assert Turn.read(body, most_items(limits)).turn is not None

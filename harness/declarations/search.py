@@ -27,6 +27,8 @@ _PREFIX = 0.5
 _SHORTEST_PREFIX = 3
 _MOST_WORDS = 20
 """Words of a query that are looked at."""
+_MOST_CHARACTERS = 1_000
+"""Characters of a query that are looked at: it may come from a script, and taking words apart costs time."""
 _SATURATION, _LENGTH = 1.2, 0.5
 """BM25's k1 and b."""
 _SENTENCE = re.compile(r"(.+?[.!?])(?:\s|\Z)", re.DOTALL)
@@ -76,6 +78,7 @@ class ToolIndex:
 
     def search(self, query: str, limit: int) -> list[dict[str, str]]:
         """At most ``limit`` summaries, best first. A query without a word lists the tools by name."""
+        query = query[:_MOST_CHARACTERS]
         wanted = list(dict.fromkeys(words(query)))[:_MOST_WORDS]
         if not wanted:
             return [summary(tool) for tool in self._tools[:limit]]

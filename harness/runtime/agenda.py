@@ -83,6 +83,8 @@ class Agenda:
 
         Raises `WorkerGoneError` (``violation``) for ids that cannot be.
         """
+        if len(said.calls) > self._max_pending:
+            raise WorkerGoneError("the worker made more calls at once than may be pending", violation=True)
         for issued in said.calls:
             if issued.id != self._last_call + 1:
                 raise WorkerGoneError(f"the worker issued call {issued.id} after {self._last_call}", violation=True)

@@ -28,7 +28,7 @@ from harness.runtime.intake import Intake, refusal
 from harness.runtime.job import Calls, Job, Result
 from harness.runtime.past import Frame, Observer
 from harness.runtime.sources import SourceMap
-from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn
+from harness.runtime.turns import CallIssued, Collected, Ending, Evidence, Turn, most_items
 from harness.tools.calls import ToolCall
 
 __all__ = ["Driver"]
@@ -36,8 +36,8 @@ __all__ = ["Driver"]
 
 # Spares can all have been killed together, and not all be seen to be dead yet.
 _MORE_WORKERS = 4
-_CALLS_PER_CHECKPOINT = 100
-"""A frame may hold many thousands of calls, and others wait for the event loop, too."""
+_CALLS_PER_CHECKPOINT = 10
+"""A frame may hold a thousand calls, each some work before it waits for anything, and others wait for the event loop, too."""
 _EXHAUSTION = {ScriptMemoryError.__name__, ScriptStackError.__name__}
 
 
@@ -54,6 +54,7 @@ class Driver:
         self._observer = observer
         self._told = len(job.past.frames)
         self._limits = job.limits
+        self._most_items = most_items(job.limits)
         self._calls: Calls
         self._source = SourceMap(job.script.source)
         self._scope = anyio.CancelScope()
@@ -62,6 +63,7 @@ class Driver:
         self._frame: Frame
         self._epoch_ms = job.past.frames[0].now_ms if job.past.frames else None
         self._in_worker = True
+        self._admitting = False
         self._running = 0
         self._idle = anyio.Event()
         self._spent = job.past.spent_s
@@ -95,7 +97,7 @@ class Driver:
         """Be told that a call began or stopped waiting for a person: the wall clock pauses while that is all there is,
         and the execution is suspended once nobody in this process is being asked.
         """
-        if self._in_worker or self._agenda.replaying:
+        if self._in_worker or self._admitting or self._agenda.replaying:
             return
         only_people = self._calls.approving > 0 and self._calls.active == 0 and not self._agenda.has_arrivals
         if only_people != self._clock.paused:
@@ -234,7 +236,7 @@ class Driver:
         kind, body = answer
         if kind != wire.TURN:
             raise WorkerGoneError(f"the worker answered with a frame of kind {kind}", violation=True)
-        turn = Turn.read(body)
+        turn = Turn.read(body, self._most_items)
         result = self.result
         result.cpu_ms = round(turn.cpu * 1000, 3)
         result.heap_bytes = turn.heap if turn.heap is not None else result.heap_bytes
@@ -271,10 +273,13 @@ class Driver:
         if lines and self._observer is not None and self.result.frames > len(self._past.frames):
             self._observer.logged(lines)
         alone = len(said.calls) == 1 and said.ending.state == "wait"
+        # Until the last is admitted nobody can say that only people are waited for.
+        self._admitting = len(said.calls) > 1
         for count, issued in enumerate(said.calls, 1):
             if count % _CALLS_PER_CHECKPOINT == 0:
                 await anyio.lowlevel.checkpoint()
             await self._take_call(issued, said.ending, group, alone=alone and issued.id not in cancelled)
+        self._admitting = False
         for call_id in cancelled:
             self._calls.cancel(call_id, "its signal was aborted")
         if evidence is not None:
@@ -316,7 +321,7 @@ class Driver:
         result = self.result
         result.clean = True
         if ending.state == "stuck":
-            self._fail(endings.deadlock())
+            self._fail(endings.deadlock(evidence))
         elif ending.error is not None:
             result.error = endings.thrown_error(ending.error, evidence, self._source, self._limits, self._agenda.failed)
             result.clean = result.error.type not in _EXHAUSTION

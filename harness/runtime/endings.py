@@ -209,11 +209,13 @@ def wall_timeout(limits: Limits) -> ScriptTimeoutError:
     )
 
 
-def deadlock() -> ScriptDeadlockError:
+def deadlock(evidence: Evidence) -> ScriptDeadlockError:
     """Nothing can wake the script any more."""
+    # Inside a promise the engine swallows that memory ran out; nothing tells it from what a script caught itself.
+    short = " The script had used most of its memory (memory_bytes): for want of it, too, a promise may never settle."
     return ScriptDeadlockError(
         "The script waits for a promise that can never settle: no tool call and no timer is left. Look for a promise "
-        "whose resolve is never called, or a returned object with a `then` method."
+        f"whose resolve is never called, or a returned object with a `then` method.{short if evidence.full else ''}"
     )
 
 

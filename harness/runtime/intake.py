@@ -10,12 +10,13 @@ from harness.limits import Limits
 from harness.model import LogEntry
 from harness.runtime.adapter import WorkerGoneError
 from harness.runtime.job import Result
-from harness.runtime.turns import CallIssued, Collected, read_value
+from harness.runtime.jsontext import read_value
+from harness.runtime.turns import LOG_LINE_COST, CallIssued, Collected
 
 __all__ = ["Intake", "refusal"]
 
-_LOG_LINE_COST = 16
-"""Bytes that a logged line costs besides its text; ``js/6-console.js`` has it too."""
+_SHARE_OF_A_FRAME = 6
+"""UTF-16 units in it for each that the prelude puts into one; ``js/3-promises.js`` has it too."""
 
 
 class Intake:
@@ -30,9 +31,11 @@ class Intake:
     def checked(self, said: Collected) -> tuple[JsonValue, list[tuple[str, JsonValue]]]:
         """The script's result and the progress it reports, as data. Raises for what the prelude would not have sent."""
         # As the prelude counts. What the last line costs besides its text may be past the limit, since it is cut to fit.
-        self._log_bytes += sum(len(text.encode()) + _LOG_LINE_COST for _, text, _ in said.logs)
-        if self._log_bytes > self._limits.log_bytes + _LOG_LINE_COST:
+        self._log_bytes += sum(len(text.encode()) + LOG_LINE_COST for _, text, _ in said.logs)
+        if self._log_bytes > self._limits.log_bytes + LOG_LINE_COST:
             raise WorkerGoneError("the worker logged more than log_bytes", violation=True)
+        if sum(len(data) for _, data in said.progress) > self._limits.frame_bytes // _SHARE_OF_A_FRAME:
+            raise WorkerGoneError("the worker reported more progress than a frame may hold", violation=True)
         progress = [(message, read_value(data)) for message, data in said.progress]
         ending, value = said.ending, None
         if ending.state in ("ok", "error") and (ending.value is None) == (ending.error is None):

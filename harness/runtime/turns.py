@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
-from pydantic_core import from_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from harness.limits import Limits
 from harness.runtime.adapter import WorkerGoneError
+from harness.runtime.jsontext import read_body
 
 __all__ = [
+    "LOG_LINE_COST",
     "CallIssued",
     "Collected",
     "Ending",
@@ -25,7 +24,7 @@ __all__ = [
     "Thrown",
     "Turn",
     "Verdict",
-    "read_value",
+    "most_items",
 ]
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -48,6 +47,13 @@ Name = Annotated[str, Field(max_length=1_000)]
 _MOST_ERRORS = 100
 _MOST_TIMERS = 10_000
 """Timers that one frame sets, or clears; ``js/4-globals.js`` has it too."""
+_MOST_PROGRESS = 200
+"""Progress events of one frame; ``js/6-console.js`` has it too."""
+_MOST_LEFT_BEHIND = 5_000
+LOG_LINE_COST = 16
+"""Bytes that a logged line costs besides its text; ``js/6-console.js`` has it too."""
+_FEW = 1_000
+"""Values in a frame that lists nothing."""
 
 
 def _most(length: int) -> Any:
@@ -71,9 +77,12 @@ class _Body(_Strict):
     """What a whole frame says."""
 
     @classmethod
-    def read(cls, body: bytes) -> Self:
-        """A frame's body. Raises `WorkerGoneError` (``violation``) for anything the contract does not allow."""
-        return _validated(cls, body)
+    def read(cls, body: bytes, most_items: int = _FEW) -> Self:
+        """A frame's body, of ``most_items`` values at most if it is long.
+
+        Raises `WorkerGoneError` (``violation``) for anything the contract does not allow.
+        """
+        return _validated(cls, body, most_items)
 
 
 class Problem(_Strict):
@@ -160,10 +169,10 @@ class Collected(_Strict):
     cleared: Annotated[list[Id], _most(_MOST_TIMERS)]
     cancelled: Annotated[list[Id], _most(100_000)]
     logs: Annotated[list[Annotated[LogLine, Field(strict=False)]], _most(2_000_000)]
-    progress: Annotated[list[Annotated[tuple[Text, Text], Field(strict=False)]], _most(100_000)]
+    progress: Annotated[list[Annotated[tuple[Text, Text], Field(strict=False)]], _most(_MOST_PROGRESS)]
     dropped: Dropped
     looked_at: Count
-    left_behind: Annotated[list[LeftBehind], _most(5_000)]
+    left_behind: Annotated[list[LeftBehind], _most(_MOST_LEFT_BEHIND)]
 
     def names(self) -> set[int]:
         """Ids of calls that were issued in this frame or before it, if what it says is true."""
@@ -207,6 +216,14 @@ class Turn(_Body):
         return self
 
 
+def most_items(limits: Limits) -> int:
+    """Commas and opening brackets that a TURN can have at most, outside of strings, under these limits."""
+    calls, lines = limits.max_pending_calls, limits.log_bytes // LOG_LINE_COST + 2
+    timers, progress, left_behind = 4 * _MOST_TIMERS, 3 * _MOST_PROGRESS, 5 * _MOST_LEFT_BEHIND
+    # Of the calls that a frame cancels, as many may have been made in it as before it.
+    return _FEW + 9 * calls + 2 * calls + timers + 4 * lines + progress + left_behind
+
+
 class SyntaxProblem(_Strict):
     message: Message
     line: Position
@@ -225,43 +242,9 @@ class Failed(_Body):
     reason: Annotated[str, Field(max_length=2_000)]
 
 
-_UNUSUAL_NUMBER = re.compile(r"[0-9]{16}|[0-9][eE]")
-_MOST_EXACT = 2**53 - 1
-
-
-def read_value(text: str) -> JsonValue:
-    """JSON text of the VM as data. Raises `WorkerGoneError` (``violation``) for what is none, is nested too deeply, or
-    holds a number that JavaScript cannot: the prelude sends none of these.
-    """
+def _validated(model: type[_Model], body: bytes, most_items: int) -> _Model:
     try:
-        value: JsonValue = from_json(text, allow_inf_nan=False)
-    except ValueError as error:
-        raise WorkerGoneError(f"the worker sent a value that is no JSON: {error}", violation=True) from None
-    if _UNUSUAL_NUMBER.search(text) and not _has_exact_numbers(value):
-        raise WorkerGoneError("the worker sent a number that a script cannot hold", violation=True)
-    return value
-
-
-def _has_exact_numbers(root: JsonValue) -> bool:
-    todo: list[JsonValue] = [root]
-    while todo:
-        value = todo.pop()
-        if isinstance(value, dict):
-            todo.extend(value.values())
-        elif isinstance(value, list):
-            todo.extend(value)
-        elif isinstance(value, float):
-            if not math.isfinite(value):
-                return False
-        elif isinstance(value, int) and not -_MOST_EXACT <= value <= _MOST_EXACT:
-            return False
-    return True
-
-
-def _validated(model: type[_Model], body: bytes) -> _Model:
-    try:
-        data = _DECODER.decode(body.decode())
-        return model.model_validate(data)
+        return model.model_validate(read_body(body, most_items))
     except ValidationError as error:
         # A frame can hold as many unknown fields as it likes, and each one is an error of its own.
         few = error.error_count() <= _MOST_ERRORS
@@ -270,17 +253,3 @@ def _validated(model: type[_Model], body: bytes) -> _Model:
         raise WorkerGoneError(f"the worker sent a frame with a wrong {where or 'form'}", violation=True) from None
     except (ValueError, RecursionError) as error:
         raise WorkerGoneError(f"the worker sent a frame that is no JSON: {error}", violation=True) from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return result
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant)

@@ -286,14 +286,18 @@ const callTool = (name, list) => {
       ),
     );
   }
+  // Calls that are aborted at once are never pending, but are as much work to the host.
+  const many = outbox.calls.length >= limits.max_pending_calls;
   // Quoting the arguments at most doubles them.
-  if (!fitsInFrame(text.length * 2 + name.length * 6) && outbox.calls.length > 0) {
+  if (many || (!fitsInFrame(text.length * 2 + name.length * 6) && outbox.calls.length > 0)) {
     refusals.calls++;
     return NativePromise.reject(
       refuse(
         'ConcurrencyLimitError',
         'RESOURCE',
-        `tools.${name}: the calls made at once carry more data than one frame holds (frame_bytes); await some of them first`,
+        `tools.${name}: the calls made at once ${
+          many ? 'are more than may be pending (max_pending_calls)' : 'carry more data than one frame holds (frame_bytes)'
+        }; await some of them first`,
       ),
     );
   }
