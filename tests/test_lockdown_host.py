@@ -112,9 +112,10 @@ def serve(channel, vm, *, protections, cpu_timer):
     if not cpu_timer:
         return honest(channel, vm, protections=protections, cpu_timer=False)
     channel.sendall(wire.pack_frame(wire.READY, json.dumps({"protections": protections}).encode()))
-    while header := channel.recv(5, socket.MSG_WAITALL):
+    stream = channel.makefile("rb")  # receiving with a flag would end the worker
+    while header := stream.read(5):
         _, length = wire.unpack_header(header, limit=1 << 20)
-        frame = json.loads(channel.recv(length, socket.MSG_WAITALL))
+        frame = json.loads(stream.read(length))
         if frame["source"] == "wait_then_take_memory":
             wait_then_take_memory(channel, vm, frame)
         if frame["source"] in ATTEMPTS:
