@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import threading
@@ -39,13 +40,16 @@ _ON_TRIO_LATER = {
     "test_budgets",
     "test_canonical_runs",
     "test_durable",
+    "test_endings",
     "test_lockdown_host",
     "test_pipeline_sync",
     "test_pipeline",
     "test_promises",
+    "test_random_scripts",
     "test_result_cache",
     "test_retry",
     "test_rollback",
+    "test_runtime_cancel",
     "test_runtime_failures",
     "test_runtime_isolation",
     "test_runtime_limits",
@@ -53,6 +57,7 @@ _ON_TRIO_LATER = {
     "test_subprocess",
     "test_subprocess_containment",
     "test_subprocess_ending",
+    "test_tasks",
     "test_tools_context",
     "test_tools_facade",
     "test_tools_host",
@@ -73,6 +78,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         backend = call.params.get("anyio_backend") if call is not None else None
         if backend == "trio" and item.path.stem in _ON_TRIO_LATER:
             item.add_marker(pytest.mark.slow)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests are objects that stay to the end: no garbage collection need look at them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=["asyncio", "trio"])

@@ -86,6 +86,7 @@ def imports(path: Path, modules: dict[str, Path]) -> set[str]:
     return {name for name in found if name in modules}
 
 
+@functools.cache
 def graph() -> dict[str, set[str]]:
     """Each module, and those that are imported with it: what it names, and the packages which hold that.
 
