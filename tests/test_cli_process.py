@@ -65,6 +65,7 @@ def test_the_example_does_what_it_says():
     assert outcome["executions"][1]["value"] == {"DESK-1": 0, "CHAIR-7": 3, "LAMP-2": 14}
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("CLI-001")
 def test_json_is_utf8_in_any_locale_and_text_is_never_lost():
     text = block("return 'žluťoučký 🐎'")
@@ -86,6 +87,7 @@ def test_json_is_utf8_in_any_locale_and_text_is_never_lost():
     assert rb"\u017elu\u0165ou\u010dk\xfd \U0001f40e" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("CLI-007")
 def test_a_pipe_gets_no_colours_and_a_terminal_does(tmp_path):
     file = tmp_path / "text.md"

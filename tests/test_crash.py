@@ -30,7 +30,7 @@ def crashing(*arguments: str) -> dict[str, Any]:
 
 @pytest.mark.requirement("CRS-001", "CRS-005")
 def test_what_was_killed_can_be_finished_and_nothing_happens_twice():
-    found = crashing("sweep", "--first", "7", "--step", "16")
+    found = crashing("sweep", "--first", "7", "--step", "32")
     assert found["killed"] >= 4
     assert found["effects"] >= 12 * found["cases"]
 

@@ -71,7 +71,8 @@ def ledger() -> Ledger:
 
 
 def suspending(ledger: Ledger, path: str, **more: Any) -> Harness:
-    return Harness(tools=ledger.tools(), journal=path, **{"approver": "suspend", **more})
+    # What these tests are about is the same wherever scripts run, and a thread is there at once.
+    return Harness(tools=ledger.tools(), journal=path, **{"approver": "suspend", "isolation": "thread", **more})
 
 
 # ── replay ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -755,6 +756,7 @@ def survivors(notes: Path) -> list[Any]:
     return [charge, send]
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("JRN-050", "JRN-028")
 @pytest.mark.parametrize(
     ("decision", "value", "notes"),
@@ -787,6 +789,7 @@ async def test_what_was_started_when_the_process_died_is_in_doubt(path, tmp_path
     assert (await harness.replay(outcome.id)).executions[0].value == done.value
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("JRN-050")
 async def test_what_is_idempotent_is_made_again_with_the_same_key(path, tmp_path):
     file = tmp_path / "notes"

@@ -370,6 +370,7 @@ def on_a_machine_without(calls: list[int], *arguments: str) -> subprocess.Comple
     return done
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SBX-022", "CLI-013")
 def test_the_doctor_on_a_machine_without_seccomp_and_landlock():
     done = on_a_machine_without([SECCOMP, LANDLOCK], "-m", "harness", "doctor", "--json")
@@ -627,6 +628,7 @@ def test_signals_that_the_host_blocks_or_ignores_still_end_a_worker():
     assert (done.returncode, done.stdout, done.stderr) == (0, "cpu\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.anyio
 @pytest.mark.requirement("SBX-042")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -237,6 +237,7 @@ async def test_it_can_be_switched_off():
     assert not Telemetry(enabled=False).active
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("BUD-063")
 def test_it_costs_no_import_where_nobody_uses_it():
     code = (

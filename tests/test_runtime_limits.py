@@ -244,6 +244,7 @@ async def test_an_overflow_that_was_caught_does_not_lend_its_name_to_the_next_sc
 # ── which error it is ────────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("RUN-024")
 @pytest.mark.parametrize(
     "script",

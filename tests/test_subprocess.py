@@ -658,6 +658,7 @@ def _uses(path: Path) -> set[str]:
 
 @pytest.mark.requirement("SUB-062")
 @ONE_LOOP
+@pytest.mark.slow
 async def test_one_module_starts_processes_for_tools():
     starters = {str(path.relative_to(LIBRARY)): used for path in LIBRARY.rglob("*.py") if (used := _uses(path))}
     for_tools = {name: used for name, used in starters.items() if not name.startswith("runtime/")}

@@ -309,6 +309,7 @@ def test_it_is_registered():
     assert found.value == "harness.testing.plugin"
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("TST-022")
 def test_a_session_that_does_not_use_it_imports_nothing_else(project):
     project.makepyfile("""
