@@ -194,6 +194,7 @@ def until(condition, patience_s: float = 40.0) -> None:
         select.select([], [], [], 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("CLI-010")
 def test_without_a_terminal_an_approval_fails_and_says_what_to_do(tmp_path):
     tools = tmp_path / "paying.py"
@@ -328,6 +329,7 @@ def test_a_closed_stream_is_no_defect(command, closed, status, message):
         assert json.loads(done.stdout)["executions"][0]["value"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("CLI-019", "TOOL-052")
 def test_a_tool_that_never_ends_does_not_keep_the_command(noisy):
     # Were its thread waited for, this would end in the timeout of `run`.

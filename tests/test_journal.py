@@ -119,6 +119,7 @@ async def test_two_writers_of_one_execution_cannot_both_go_on(journal):
     assert len(await journal.read("exec_1")) == len(events) + 2
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("JRN-006")
 def test_of_many_processes_that_add_the_same_event_one_succeeds(tmp_path):
     path = tmp_path / "runs.sqlite"

@@ -92,7 +92,7 @@ async def works(harness: Harness) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.requirement("RUN-012")
-@pytest.mark.parametrize("isolation", ["process", "shared"])
+@pytest.mark.parametrize("isolation", ["process", pytest.param("shared", marks=pytest.mark.slow)])
 async def test_a_worker_lost_with_its_fork_server_before_its_first_answer_is_replaced(isolation, monkeypatch):
     async with Harness(isolation=isolation) as harness:
         await works(harness)
@@ -151,7 +151,7 @@ async def busy(harness: Harness) -> int:
 
 @pytest.mark.anyio
 @pytest.mark.requirement("RUN-012")
-@pytest.mark.parametrize("isolation", ["process", "shared"])
+@pytest.mark.parametrize("isolation", ["process", pytest.param("shared", marks=pytest.mark.slow)])
 async def test_a_worker_that_dies_before_it_has_a_script_is_replaced_unseen(isolation):
     async with Harness(isolation=isolation) as harness:
         for pid in await spares_ready(harness):
@@ -173,7 +173,7 @@ async def test_workers_that_are_being_killed_when_they_are_given_a_script_are_re
 
 @pytest.mark.anyio
 @pytest.mark.requirement("RUN-007", "RUN-012", "RUN-029")
-@pytest.mark.parametrize("isolation", ["process", "shared"])
+@pytest.mark.parametrize("isolation", ["process", pytest.param("shared", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM, signal.SIGABRT])
 async def test_a_worker_that_is_killed_while_it_computes(isolation, sent):
     outcomes = []
@@ -196,7 +196,7 @@ async def test_a_worker_that_is_killed_while_it_computes(isolation, sent):
 
 @pytest.mark.anyio
 @pytest.mark.requirement("RUN-012")
-@pytest.mark.parametrize("isolation", ["process", "shared"])
+@pytest.mark.parametrize("isolation", ["process", pytest.param("shared", marks=pytest.mark.slow)])
 async def test_a_worker_that_is_killed_while_a_tool_runs(isolation):
     @tool
     async def kill_my_worker() -> int:
@@ -350,7 +350,7 @@ async def test_a_stopped_worker_is_ended_by_the_wall_clock():
 
 @pytest.mark.anyio
 @pytest.mark.requirement("RUN-008")
-@pytest.mark.parametrize("isolation", ["process", "shared"])
+@pytest.mark.parametrize("isolation", ["process", pytest.param("shared", marks=pytest.mark.slow)])
 async def test_a_fork_server_that_dies_while_idle_is_replaced(isolation):
     async with Harness(isolation=isolation) as harness:
         for _ in range(3):

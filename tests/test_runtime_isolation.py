@@ -254,6 +254,7 @@ async def test_outcomes_are_the_same_in_every_isolation(script):
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("RUN-004")
 def test_a_thread_that_cannot_be_ended_is_counted_and_keeps_nothing_from_ending():
     program = """

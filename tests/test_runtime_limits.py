@@ -12,7 +12,7 @@ from harness import ApprovalRequest, Decision, ErrorInfo, Harness, Limits, Outco
 
 pytestmark = pytest.mark.anyio
 
-ISOLATIONS = pytest.mark.parametrize("isolation", ["process", "shared"])
+ISOLATIONS = pytest.mark.parametrize("isolation", ["process", pytest.param("shared", marks=pytest.mark.slow)])
 
 
 @tool
