@@ -132,6 +132,7 @@ def test_the_exit_status_of_a_run(cli, tools, script, options, status):
     assert result.status == status, result.out + result.err
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("CLI-002")
 def test_the_exit_status_of_texts_without_a_whole_block(cli):
     assert cli("run", "-", stdin="just words").status == 0

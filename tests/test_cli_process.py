@@ -118,6 +118,7 @@ def on_a_terminal(*arguments: str) -> str:
     return b"".join(chunks).decode()
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("CLI-008")
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_reader_that_goes_away_is_no_error(options):

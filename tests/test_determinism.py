@@ -142,21 +142,21 @@ def replay(source: str, seed: tuple[int, int, int, int], frames: list[str]) -> l
 def test_the_vm_is_a_function_of_its_frames():
     vm = VM(stack_bytes=1 << 20)
     together = calls = reordered = 0
-    for number in range(50):
+    for number in range(25):
         source, seed = program(number), (number, number * 7, number * 13, 99)
         frames, turns = record(vm, source, seed, random.Random(number + 1))
         assert replay(source, seed, frames) == turns, source
         together += any(len(json.loads(frame)["items"]) > 1 for frame in frames)
         calls += sum(turn.count(b'"tool":') for turn in turns)
         several = next((index for index, frame in enumerate(frames) if frame.count("{") > 2), None)
-        if number < 30 and several is not None:
+        if number < 15 and several is not None:
             frame = json.loads(frames[several])
             backwards = json.dumps({**frame, "items": frame["items"][::-1]})
             reordered += replay(source, seed, [*frames[:several], backwards]) != turns[: several + 2]
     # The programs are of the kind that could differ: much is concurrent, and the order within a frame matters to some.
-    assert together > 25
-    assert calls > 200
-    assert reordered > 5
+    assert together > 12
+    assert calls > 100
+    assert reordered > 2
 
 
 @pytest.mark.requirement("RUN-052")

@@ -385,6 +385,7 @@ def test_the_doctor_on_a_machine_without_seccomp_and_landlock():
     assert "less protection" in shown.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SBX-022")
 def test_the_doctor_where_capabilities_may_not_be_given_up():
     done = on_a_machine_without([CAPSET], "-m", "harness", "doctor", "--json")
@@ -397,6 +398,7 @@ def test_the_doctor_where_capabilities_may_not_be_given_up():
         assert (found["capabilities"]["active"], done.returncode) == (True, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SBX-005")
 def test_who_has_no_capabilities_need_not_be_allowed_to_give_them_up():
     if not has_capabilities():
@@ -433,6 +435,7 @@ def test_scripts_on_a_machine_without_seccomp():
     assert done.stderr.count("seccomp (failed: ENOSYS)") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SBX-020", "CLI-002")
 def test_the_command_line_can_demand_the_full_set(tmp_path):
     (tmp_path / "text").write_text(block("console.log('ran')"))

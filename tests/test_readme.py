@@ -24,7 +24,7 @@ EXAMPLES = {
     "source",
     [
         # What these show has tests of its own, and every example is a process.
-        pytest.param(source, id=name, marks=pytest.mark.slow if name.startswith(("testing-", "journal-")) else ())
+        pytest.param(source, id=name, marks=pytest.mark.slow if not name.startswith("README") else ())
         for name, source in EXAMPLES.items()
     ],
 )

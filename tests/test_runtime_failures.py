@@ -486,7 +486,9 @@ async def test_a_host_without_descriptors_left_says_so_and_recovers():
 
 
 @pytest.mark.requirement("RUN-009")
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGKILL, *(pytest.param(sent, marks=pytest.mark.slow) for sent in (signal.SIGTERM, signal.SIGSEGV))]
+)
 @pytest.mark.parametrize("heir", [False, True], ids=["alone", "with-a-child-that-lives-on"])
 def test_workers_end_when_the_host_does(sent, heir):
     program = """

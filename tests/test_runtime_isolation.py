@@ -240,7 +240,7 @@ async def test_two_executions_of_one_trust_domain_at_once_have_a_worker_each():
         "await tools.echo({value: 10n})",
         "await new Promise(() => {})",
         "const a = 1; const a = 2",
-        "for (;;);",
+        pytest.param("for (;;);", marks=pytest.mark.slow),
         "(function f() { f() })()",
         "'x'.repeat(300_000)",
         "({deep: () => 1})",

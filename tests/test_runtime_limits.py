@@ -123,6 +123,7 @@ async def test_waiting_costs_no_cpu_time():
     assert 0 < cpu < 300
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("RUN-021")
 async def test_the_account_begins_anew_with_every_execution():
     script = "<tool-calls>const end = 6e6; let n = 0; while (n < end) n++; n</tool-calls>"

@@ -195,6 +195,7 @@ async def test_a_command_has_no_descriptors_of_the_host(tmp_path):
 ROOMY = make_test_context(limits={"argument_bytes": 4 * 1024 * 1024})
 
 
+@pytest.mark.slow
 @pytest.mark.requirement("SUB-003")
 async def test_input_that_nobody_reads(tmp_path):
     large = {"text": "x" * 3_000_000}
@@ -678,6 +679,7 @@ async def test_one_module_starts_processes_for_tools():
 
 @pytest.mark.requirement("SUB-062")
 @ONE_LOOP
+@pytest.mark.slow
 async def test_nothing_ends_the_process_it_runs_in():
     allowed = {"runtime/solo.py", "runtime/zygote.py", "runtime/lockdown.py", "tools/process/supervisor.py"}
     for path in LIBRARY.rglob("*.py"):
