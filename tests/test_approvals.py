@@ -547,12 +547,11 @@ async def test_a_denied_call_is_not_asked_again():
     ids=["always", "deny", "once"],
 )
 async def test_an_answer_settles_the_pending_requests_it_covers(decision: Decision, errors: int | None):
-    gates: list[anyio.Event] = []
+    gates: dict[str, anyio.Event] = {}
 
     async def approver(request: ApprovalRequest) -> Decision:
-        gate = anyio.Event()
-        gates.append(gate)
-        await gate.wait()
+        gates[request.id] = anyio.Event()
+        await gates[request.id].wait()
         return decision
 
     bridge = ApprovalBridge(approver)
@@ -568,8 +567,7 @@ async def test_an_answer_settles_the_pending_requests_it_covers(decision: Decisi
         group.start_soon(one, 2)
         group.start_soon(one, 3, "wipe")
         await quiet()
-        refund = next(index for index, request in enumerate(bridge.pending()) if request.tool == "refund")
-        gates[refund].set()
+        gates[next(request.id for request in bridge.pending() if request.tool == "refund")].set()
         await quiet()
         left = [request.tool for request in bridge.pending()]
         assert left.count("wipe") == 1

@@ -385,9 +385,9 @@ async def test_a_worker_that_is_replaced_does_not_begin_the_clock_anew(monkeypat
     outcomes: list[Outcome] = []
 
     class NotedClock(ExecutionClock):
-        def __init__(self, wall_time: float, scope: anyio.CancelScope) -> None:
+        def __init__(self, wall_time: float, scope: anyio.CancelScope, **more: Any) -> None:
             given.append(wall_time)
-            super().__init__(wall_time, scope)
+            super().__init__(wall_time, scope, **more)
 
         def stop(self) -> None:
             super().stop()

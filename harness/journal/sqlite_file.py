@@ -74,9 +74,10 @@ def _opened(database: str, path: Path, *, read_only: bool = False) -> sqlite3.Co
         cached_statements=16,
     )
     try:
+        # In this order: another process may make the journal between two of these.
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (owner,) = connection.execute("PRAGMA application_id").fetchone()
         (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if tables or read_only:
             _check(path, owner, version)
         if not read_only:
