@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sqlite3
@@ -461,3 +462,25 @@ async def test_a_torn_or_damaged_line_is_told():
         assert target.store.streams() == []
     with pytest.raises(JournalDamagedError, match="event 3 on"):
         import_lines(target, [lines[0], lines[2]])
+
+
+@pytest.mark.requirement("JRN-006")
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_journal_that_another_process_makes_meanwhile_is_one(tmp_path, monkeypatch, moment):
+    path, connect = tmp_path / "runs.sqlite", sqlite3.connect
+    asked = 0
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            nonlocal asked
+            asked += 1
+            if asked == moment:
+                monkeypatch.setattr(sqlite3, "connect", connect)
+                SqliteStore(path).close()
+            return super().execute(*arguments)
+
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(connect, factory=Interrupted))
+    store = SqliteStore(path)
+    store.close()
+    assert asked > moment
+    assert SqliteStore(path).streams() == []
