@@ -344,12 +344,17 @@ async def test_a_call_that_was_cancelled_while_it_ran_is_in_doubt(how):
         return await running()  # type: ignore[no-any-return]
 
     made.function = noted
+
+    @tool(tags=["read"])
+    async def under_way() -> None:
+        await started.wait()
+
     script = {
-        "abort": "const c = new AbortController(); const p = tools.f({}, {signal: c.signal}); setTimeout(() => c.abort(), 1);"
+        "abort": "const c = new AbortController(); const p = tools.f({}, {signal: c.signal}); await tools.under_way(); c.abort();"
         " await p.catch(() => 0)",
         "cancel": "await tools.f()",
     }[how]
-    async with Harness(tools=[made]) as harness, anyio.create_task_group() as group:
+    async with Harness(tools=[made, under_way]) as harness, anyio.create_task_group() as group:
         found: list[Outcome] = []
 
         async def run() -> None:
