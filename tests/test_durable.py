@@ -262,6 +262,23 @@ async def test_a_script_that_ends_over_what_is_decided_waits_for_nothing(ledger,
     assert (await Harness(journal=path).replay(done.id)).canonical() == done.canonical()
 
 
+@pytest.mark.requirement("JRN-061")
+async def test_what_is_not_decided_waits_where_nobody_can_be_asked(ledger, path):
+    text = f"{block('await Promise.all([tools.pay({cents: 1}), tools.pay({cents: 2})])')}{block('await tools.pay({cents: 3})')}"
+    outcome = await suspending(ledger, path).run(text)
+    first, second = outcome.pending
+    alone = suspending(ledger, path, approver=None)
+    for decisions in ({}, {first.id: Decision.approve()}):
+        outcome = await alone.resume(outcome.resume_token or "", decisions)
+        assert outcome.executions[0].status == "suspended"
+    assert ([request.id for request in outcome.pending], ledger.done) == ([second.id], ["pay 1"])
+    outcome = await alone.resume(outcome.resume_token or "", {second.id: Decision.approve()})
+    assert outcome.executions[0].value == [1, 2]
+    assert outcome.executions[1].error is not None
+    assert outcome.executions[1].error.type == "ApprovalUnavailableError"
+    assert (await Harness(journal=path).replay(outcome.id)).canonical() == outcome.canonical()
+
+
 @pytest.mark.requirement("JRN-021")
 @pytest.mark.parametrize(
     ("decision", "value", "status", "paid"),
@@ -645,6 +662,24 @@ async def test_a_key_runs_a_text_once(ledger, path):
             await harness.run(text, idempotency_key=key)
 
 
+@pytest.mark.requirement("JRN-064")
+async def test_a_key_belongs_to_one_caller_and_its_inputs(ledger, path):
+    harness = Harness(tools=ledger.tools(), journal=path, isolation="thread")
+    text, given = block("context.inputs.n"), {"context": {"user_id": "ada", "metadata": {"try": 1}}, "inputs": {"n": 1}}
+    first = await harness.run(text, idempotency_key="k", **given)
+    again = {**given, "context": {"user_id": "ada", "metadata": {"try": 2}}}
+    assert (await harness.run(text, idempotency_key="k", **again)).to_json() == first.to_json()
+    others: list[tuple[dict[str, Any], str]] = [
+        ({"context": {"user_id": "eve"}}, "user_id"),
+        ({"context": {"user_id": "ada", "session_id": "s"}}, "session_id"),
+        ({"inputs": {"n": 2}}, "inputs"),
+    ]
+    for other, field in others:
+        with pytest.raises(IdempotencyKeyError, match=f"other values of the context: {field}") as raised:
+            await harness.run(text, idempotency_key="k", **{**given, **other})
+        assert raised.value.details == {"fields": [field]}
+
+
 @pytest.mark.requirement("JRN-041")
 @pytest.mark.parametrize("journal", ["memory", "sqlite"])
 async def test_runs_with_one_key_at_the_same_time_are_one(ledger, path, journal):
@@ -815,6 +850,32 @@ async def test_a_key_whose_run_was_interrupted_goes_on_with_it(ledger, path):
     outcome = await harness.run(text, idempotency_key="k")
     assert one(outcome).value == [1, None]
     assert ledger.done == ["wait 1"]
+
+
+@pytest.mark.requirement("JRN-062")
+async def test_recover_takes_the_id_of_an_execution(ledger, path):
+    harness = Harness(tools=ledger.tools(), journal=path)
+    async with harness, anyio.create_task_group() as group:
+        group.start_soon(lambda: harness.run(block("await tools.hold({}); return 5")))
+        await ledger.holding.wait()
+        group.cancel_scope.cancel()
+    (entry,) = await harness.executions()
+    outcome = await harness.recover(entry.execution_id)
+    assert (outcome.id, one(outcome).value) == (entry.outcome_id, 5)
+    with pytest.raises(UsageError, match="knows no outcome"):
+        await harness.recover("exec_nobody")
+
+
+@pytest.mark.requirement("JRN-063")
+async def test_an_execution_whose_end_was_cut_off_is_damaged(ledger, path, tmp_path):
+    outcome = await Harness(tools=ledger.tools(), journal=path, isolation="thread").run(block("1") + block("2"))
+    copy = Journal(str(tmp_path / "copy.sqlite"))
+    for known in await Journal(path).streams():
+        recorded = await Journal(path).read(known.stream)
+        last = len(recorded) - (known.stream == outcome.executions[1].id)
+        await copy.append([each.event for each in recorded[:last]])
+    entries = await Harness(journal=copy).executions()
+    assert [(entry.status, entry.outcome_status) for entry in entries] == [("ok", "finished"), ("damaged", "finished")]
 
 
 @pytest.mark.requirement("JRN-051")
