@@ -546,6 +546,37 @@ async def test_a_deferred_result_comes_from_anywhere(ledger, path):
     assert (await harness.replay(done.id)).canonical() == done.canonical()
 
 
+@pytest.mark.requirement("JRN-065")
+@pytest.mark.parametrize("swept", [True, False])
+async def test_a_result_that_nobody_would_hear_of_is_refused(ledger, path, swept):
+    harness = suspending(ledger, path, limits={"suspension_time": 0.001})
+    await harness.run(block("await tools.order({})"))
+    if swept:
+        assert await harness.sweep() == 1
+    with pytest.raises(ResumeConflictError, match=r"too late|has ended already"):
+        await Harness(journal=path).settle(ledger.deferred[0], 41)
+
+
+@pytest.mark.requirement("JRN-066")
+async def test_what_is_signed_goes_on_only_with_the_key(ledger, path):
+    signed = suspending(ledger, path, signing_key="k" * 32)
+    text = block("[await tools.order({}), await tools.pay({cents: 5})]")
+    outcome = await signed.run(text, idempotency_key="k")
+    unsigned = suspending(ledger, path)
+    for attempt in (
+        lambda: unsigned.settle(ledger.deferred[0], 41),
+        lambda: unsigned.resume(outcome.resume_token or ""),
+        lambda: unsigned.recover(outcome.id, force=True),
+        lambda: unsigned.run(text, idempotency_key="k"),
+    ):
+        with pytest.raises(JournalKeyError, match="is signed, and goes on only with its signing key"):
+            await attempt()
+    await signed.settle(ledger.deferred[0], 41)
+    outcome = await signed.resume(outcome.resume_token or "")
+    done = await signed.resume(outcome.resume_token or "", {outcome.pending[0].id: Decision.approve()})
+    assert one(done).value == [41, 5]
+
+
 @pytest.mark.requirement("JRN-031")
 async def test_a_decision_does_not_take_the_place_of_a_result(ledger, path):
     harness = suspending(ledger, path)
@@ -665,7 +696,8 @@ async def test_a_key_runs_a_text_once(ledger, path):
 @pytest.mark.requirement("JRN-064")
 async def test_a_key_belongs_to_one_caller_and_its_inputs(ledger, path):
     harness = Harness(tools=ledger.tools(), journal=path, isolation="thread")
-    text, given = block("context.inputs.n"), {"context": {"user_id": "ada", "metadata": {"try": 1}}, "inputs": {"n": 1}}
+    text = block("context.inputs.n")
+    given: dict[str, Any] = {"context": {"user_id": "ada", "metadata": {"try": 1}}, "inputs": {"n": 1}}
     first = await harness.run(text, idempotency_key="k", **given)
     again = {**given, "context": {"user_id": "ada", "metadata": {"try": 2}}}
     assert (await harness.run(text, idempotency_key="k", **again)).to_json() == first.to_json()
