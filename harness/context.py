@@ -16,7 +16,7 @@ from harness.model import ProgressEvent
 from harness.plain import to_plain
 from harness.redaction import Redactor
 
-__all__ = ["ExecutionContext", "ProgressGate", "make_test_context", "merge_limits", "new_execution_id"]
+__all__ = ["CALLER", "ExecutionContext", "ProgressGate", "make_test_context", "merge_limits", "new_execution_id"]
 
 MAX_MESSAGE = 1_000
 """Characters of a progress message that are kept."""
@@ -118,6 +118,10 @@ _SCRIPT_LIMITS = (
     "tool_timeout",
 )
 """The limits a script can act on."""
+
+
+CALLER = ("conversation_id", "session_id", "user_id")
+"""The fields that say on whose behalf a text is run."""
 
 
 def merge_limits(default: Limits, caller: Limits | Mapping[str, Any] | None) -> Limits:

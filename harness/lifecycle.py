@@ -133,7 +133,10 @@ class Lifecycle:
     def _call_sync(self, function: Callable[..., Coroutine[Any, Any, Result]], *args: Any) -> Result:
         self._check_process()
         if in_event_loop():
-            raise UsageError("There is a running event loop here: `await harness.run(text)` instead of run_sync.")
+            raise UsageError(
+                "There is a running event loop here: await the method without `_sync`, as in `await harness.run(text)` "
+                "instead of run_sync."
+            )
         if self._portal is not None:
             return self._portal.call(function, *args)
         if self._runtime is not None:

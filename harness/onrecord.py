@@ -34,8 +34,8 @@ class OnRecord(Lifecycle):
         """Go on with a suspended outcome, in this process or any that sees its journal; its blocks behind run as well.
 
         ``decisions`` says what was decided, by the id of the request (``outcome.pending``); what is left out goes on
-        waiting, and the outcome is suspended again, with a new token. With ``context``, the caller must be the one who
-        began. Script, limits and context are those on record.
+        waiting, and the outcome is suspended again, with a new token, also without an approver here. With ``context``, the
+        caller must be the one who began. Script, limits and context are those on record.
 
         Raises `ResumeTokenError` for a token that is unknown, expired or another caller's, `ResumeConflictError` if it was
         used, `ContractChangedError` if a tool is missing or changed more than ``Harness(gating=…)`` allows, and `UsageError`
@@ -55,7 +55,7 @@ class OnRecord(Lifecycle):
         Nothing is done twice: what has ended is taken from the record, a call that was started and is not idempotent
         waits for somebody's word on what became of it (a pending request of the kind ``in_doubt``). For a run that was
         suspended by a process that has ended since, perhaps before anybody had its token, this is its outcome with
-        another one.
+        another one. ``outcome_id`` may be the id of one of its executions.
 
         Raises `ResumeConflictError` if the run is not interrupted. Whether a process of another machine still runs it
         cannot be seen from here; ``force`` says that none does.

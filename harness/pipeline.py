@@ -235,7 +235,7 @@ class Harness(OnRecord):
 
         Raises `UsageError` for arguments that cannot be used, and outside an event loop; `SerializationError` for values in
         ``context`` and ``inputs`` that JSON cannot carry, with their path; `IdempotencyKeyError` for a key that was used
-        with another text; and `JournalError` if nothing can be put on record, in which case nothing ran.
+        with another text, by another caller or with other inputs; and `JournalError` if nothing can be put on record, in which case nothing ran.
         """
         if not in_event_loop():
             raise UsageError(

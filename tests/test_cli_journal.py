@@ -523,8 +523,25 @@ def test_step_by_step_and_up_to_an_event(cli):
         ("pay", "made"),
     ]
     assert [line["text"] for line in found["logs"]] == ["price 4900"]
+    assert cli("replay", "runs.sqlite", "--until", "4").out == part.out  # there is only one
+    on_record(cli, block("return 1"))
     for wrong in ([name, "--until", "99"], ["--until", "1"], [name, "--until", "0"]):
         assert cli("replay", "runs.sqlite", *wrong).status == 2
+    assert "name it" in cli("replay", "runs.sqlite", "--until", "1").err
+
+
+@pytest.mark.requirement("CLI-025", "JRN-063")
+def test_what_lost_its_end_on_the_way_took_no_other_way(cli):
+    on_record(cli, block("return 1"))
+    lines = cli("journal", "export", "runs.sqlite").out.splitlines(keepends=True)
+    Path("torn.jsonl").write_text("".join(lines)[:-20])
+    assert json.loads(lines[-1])["kind"] == "finished"
+    assert "was cut off" in cli("journal", "import", "torn.sqlite", "torn.jsonl").words
+    assert " damaged " in cli("executions", "torn.sqlite").out
+    result = cli("replay", "torn.sqlite")
+    assert (result.status, "another way" in result.out) == (1, False)
+    assert "cannot be replayed" in result.out
+    assert "has no end" in result.words
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -608,7 +625,7 @@ def test_a_journal_that_can_only_be_read(folder):
                     store.delete(store.streams()[0].stream)
                 store.close()
                 if folder == 0o555:
-                    with pytest.raises(UsageError, match="it can only be read, and so can its folder"):
+                    with pytest.raises(UsageError, match=r"it can only be read, and so can its folder.*read_only=True"):
                         SqliteStore(path)
         finally:
             path.parent.chmod(0o755)

@@ -262,6 +262,23 @@ async def test_a_script_that_ends_over_what_is_decided_waits_for_nothing(ledger,
     assert (await Harness(journal=path).replay(done.id)).canonical() == done.canonical()
 
 
+@pytest.mark.requirement("JRN-061")
+async def test_what_is_not_decided_waits_where_nobody_can_be_asked(ledger, path):
+    text = f"{block('await Promise.all([tools.pay({cents: 1}), tools.pay({cents: 2})])')}{block('await tools.pay({cents: 3})')}"
+    outcome = await suspending(ledger, path).run(text)
+    first, second = outcome.pending
+    alone = suspending(ledger, path, approver=None)
+    for decisions in ({}, {first.id: Decision.approve()}):
+        outcome = await alone.resume(outcome.resume_token or "", decisions)
+        assert outcome.executions[0].status == "suspended"
+    assert ([request.id for request in outcome.pending], ledger.done) == ([second.id], ["pay 1"])
+    outcome = await alone.resume(outcome.resume_token or "", {second.id: Decision.approve()})
+    assert outcome.executions[0].value == [1, 2]
+    assert outcome.executions[1].error is not None
+    assert outcome.executions[1].error.type == "ApprovalUnavailableError"
+    assert (await Harness(journal=path).replay(outcome.id)).canonical() == outcome.canonical()
+
+
 @pytest.mark.requirement("JRN-021")
 @pytest.mark.parametrize(
     ("decision", "value", "status", "paid"),
@@ -529,6 +546,37 @@ async def test_a_deferred_result_comes_from_anywhere(ledger, path):
     assert (await harness.replay(done.id)).canonical() == done.canonical()
 
 
+@pytest.mark.requirement("JRN-065")
+@pytest.mark.parametrize("swept", [True, False])
+async def test_a_result_that_nobody_would_hear_of_is_refused(ledger, path, swept):
+    harness = suspending(ledger, path, limits={"suspension_time": 0.001})
+    await harness.run(block("await tools.order({})"))
+    if swept:
+        assert await harness.sweep() == 1
+    with pytest.raises(ResumeConflictError, match=r"too late|has ended already"):
+        await Harness(journal=path).settle(ledger.deferred[0], 41)
+
+
+@pytest.mark.requirement("JRN-066")
+async def test_what_is_signed_goes_on_only_with_the_key(ledger, path):
+    signed = suspending(ledger, path, signing_key="k" * 32)
+    text = block("[await tools.order({}), await tools.pay({cents: 5})]")
+    outcome = await signed.run(text, idempotency_key="k")
+    unsigned = suspending(ledger, path)
+    for attempt in (
+        lambda: unsigned.settle(ledger.deferred[0], 41),
+        lambda: unsigned.resume(outcome.resume_token or ""),
+        lambda: unsigned.recover(outcome.id, force=True),
+        lambda: unsigned.run(text, idempotency_key="k"),
+    ):
+        with pytest.raises(JournalKeyError, match="is signed, and goes on only with its signing key"):
+            await attempt()
+    await signed.settle(ledger.deferred[0], 41)
+    outcome = await signed.resume(outcome.resume_token or "")
+    done = await signed.resume(outcome.resume_token or "", {outcome.pending[0].id: Decision.approve()})
+    assert one(done).value == [41, 5]
+
+
 @pytest.mark.requirement("JRN-031")
 async def test_a_decision_does_not_take_the_place_of_a_result(ledger, path):
     harness = suspending(ledger, path)
@@ -643,6 +691,25 @@ async def test_a_key_runs_a_text_once(ledger, path):
         key: Any = wrong
         with pytest.raises(UsageError, match="idempotency_key"):
             await harness.run(text, idempotency_key=key)
+
+
+@pytest.mark.requirement("JRN-064")
+async def test_a_key_belongs_to_one_caller_and_its_inputs(ledger, path):
+    harness = Harness(tools=ledger.tools(), journal=path, isolation="thread")
+    text = block("context.inputs.n")
+    given: dict[str, Any] = {"context": {"user_id": "ada", "metadata": {"try": 1}}, "inputs": {"n": 1}}
+    first = await harness.run(text, idempotency_key="k", **given)
+    again = {**given, "context": {"user_id": "ada", "metadata": {"try": 2}}}
+    assert (await harness.run(text, idempotency_key="k", **again)).to_json() == first.to_json()
+    others: list[tuple[dict[str, Any], str]] = [
+        ({"context": {"user_id": "eve"}}, "user_id"),
+        ({"context": {"user_id": "ada", "session_id": "s"}}, "session_id"),
+        ({"inputs": {"n": 2}}, "inputs"),
+    ]
+    for other, field in others:
+        with pytest.raises(IdempotencyKeyError, match=f"other values of the context: {field}") as raised:
+            await harness.run(text, idempotency_key="k", **{**given, **other})
+        assert raised.value.details == {"fields": [field]}
 
 
 @pytest.mark.requirement("JRN-041")
@@ -815,6 +882,32 @@ async def test_a_key_whose_run_was_interrupted_goes_on_with_it(ledger, path):
     outcome = await harness.run(text, idempotency_key="k")
     assert one(outcome).value == [1, None]
     assert ledger.done == ["wait 1"]
+
+
+@pytest.mark.requirement("JRN-062")
+async def test_recover_takes_the_id_of_an_execution(ledger, path):
+    harness = Harness(tools=ledger.tools(), journal=path)
+    async with harness, anyio.create_task_group() as group:
+        group.start_soon(lambda: harness.run(block("await tools.hold({}); return 5")))
+        await ledger.holding.wait()
+        group.cancel_scope.cancel()
+    (entry,) = await harness.executions()
+    outcome = await harness.recover(entry.execution_id)
+    assert (outcome.id, one(outcome).value) == (entry.outcome_id, 5)
+    with pytest.raises(UsageError, match="knows no outcome"):
+        await harness.recover("exec_nobody")
+
+
+@pytest.mark.requirement("JRN-063")
+async def test_an_execution_whose_end_was_cut_off_is_damaged(ledger, path, tmp_path):
+    outcome = await Harness(tools=ledger.tools(), journal=path, isolation="thread").run(block("1") + block("2"))
+    copy = Journal(str(tmp_path / "copy.sqlite"))
+    for known in await Journal(path).streams():
+        recorded = await Journal(path).read(known.stream)
+        last = len(recorded) - (known.stream == outcome.executions[1].id)
+        await copy.append([each.event for each in recorded[:last]])
+    entries = await Harness(journal=copy).executions()
+    assert [(entry.status, entry.outcome_status) for entry in entries] == [("ok", "finished"), ("damaged", "finished")]
 
 
 @pytest.mark.requirement("JRN-051")

@@ -124,11 +124,13 @@ class ApprovalBridge:
         limits: Limits,
         session: str | None = None,
         on_ask: Callable[[], Awaitable[None]] | None = None,
+        lasting: bool = False,
     ) -> Ruling | None:
         """The ruling on a call, from memory if an earlier answer covers it; nothing an approver does makes it raise.
 
         None means that nobody has answered yet and nobody waits any longer: `rule` says what an answer means that comes
-        later. ``on_ask`` is awaited before anybody is asked.
+        later. ``on_ask`` is awaited before anybody is asked. ``lasting``: it was asked in an earlier life of the execution
+        and can be answered in a later one, so that without an approver it goes on waiting.
         ``session`` is what an approval with that scope is remembered under; without it, it holds for the execution.
         Raises `ToolBudgetExceededError` past ``max_approvals`` questions in one execution.
         """
@@ -136,7 +138,7 @@ class ApprovalBridge:
         if known is not None:
             self.statistics.remembered += 1
             return known
-        if self._decide is None and self.suspend_after is None:
+        if self._decide is None and self.suspend_after is None and not lasting:
             why = "no approver is configured. Pass Harness(approver=…), or run with --approve ask"
             return self._ended(request, "unavailable", 0.0, reason=why)
         asked = self._memory.asked(request.execution_id)

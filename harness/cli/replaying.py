@@ -84,10 +84,6 @@ def replay_command(
         from harness.cli.opening import existing_journal, on_record
 
         keys = Keys(journal_key, signing_key)
-        if until is not None and some_id is None:
-            from harness.errors import UsageError
-
-            raise UsageError("--until is about one execution: name it. `harness executions` lists them.")
 
         async def replay() -> bool:
             async with on_record(existing_journal(journal, keys, read_only=True)) as harness, harness:
@@ -149,10 +145,12 @@ async def _replayed(
 
 
 def _is_divergence(error: JournalError) -> bool:
-    """Whether the script took another way; else it was not even tried, on another build say."""
+    """Whether the script took another way; else it was not even tried: on another build, or where the end is missing."""
     from harness.errors import ReplayDivergenceError
 
-    return isinstance(error, ReplayDivergenceError) and not isinstance(error.details.get("recorded"), Mapping)
+    recorded = error.details.get("recorded")
+    no_end = recorded == error.details.get("happened") == "no end"
+    return isinstance(error, ReplayDivergenceError) and not isinstance(recorded, Mapping) and not no_end
 
 
 async def _part(
@@ -160,10 +158,12 @@ async def _part(
 ) -> tuple[ReplayedPart, list[Recorded]]:
     from harness.errors import UsageError
 
-    ((_, entries),) = runs.items()
-    if len(entries) > 1:
+    entries = [entry for each in runs.values() for entry in each]
+    if len(runs) > 1:
+        raise UsageError("--until is about one execution: name it. `harness executions` lists them.")
+    if len(entries) != 1:
         names = ", ".join(entry.execution_id for entry in entries)
-        raise UsageError(f"--until is about one execution; this outcome has several: {names}.")
+        raise UsageError(f"--until is about one execution; on record here: {names or 'none'}. Name one.")
     (entry,) = entries
     part = await harness.replay_until(entry.execution_id, until, force=force)
     return part, (await harness.journal.read(entry.execution_id))[:until]

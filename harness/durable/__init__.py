@@ -5,6 +5,8 @@ Each module holds one of these; `Durable` is all of them for one harness.
 
 from __future__ import annotations
 
+import time
+
 from harness.durable.continuing import Continuing
 from harness.durable.flights import Flights, Open
 from harness.durable.looking import Looking
@@ -22,7 +24,7 @@ class Durable:
     def __init__(self, settings: Settings, open_runtime: Open) -> None:
         shelf = ContractShelf(settings.journal)
         flights = Flights(open_runtime)
-        self.settlements = Settlements(settings.journal, flights)
+        self.settlements = Settlements(settings.journal, flights, settings.clock or time.time)
         self.looking = Looking(settings, open_runtime)
         self.continuing = Continuing(settings, flights, shelf, self.settlements, self.looking)
         self.starting: Starter = Starting(settings, flights, shelf, self.continuing)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from harness.approvals.decision import Decision
-from harness.context import ExecutionContext
+from harness.context import CALLER, ExecutionContext
 from harness.contracts.binding import Binding, check_binding
-from harness.durable.flights import Flights, is_gone, known_run, taken
+from harness.durable.flights import Flights, is_gone, known_run, run_of, taken
 from harness.durable.looking import Looking
 from harness.durable.settlements import Settlements, checked, open_requests
 from harness.errors import ContractChangedError, JournalConflictError, ResumeConflictError, ResumeTokenError
@@ -20,8 +20,6 @@ from harness.model import Diagnostic, Outcome, Severity
 from harness.run import Run, Settings
 
 __all__ = ["Continuing"]
-
-_CALLER = ("conversation_id", "session_id", "user_id")
 
 
 class Continuing:
@@ -61,6 +59,7 @@ class Continuing:
 
     async def recover(self, run_id: str, decisions: Mapping[str, Decision], *, force: bool) -> Outcome:
         """See `Harness.recover`."""
+        run_id = await run_of(self._journal, run_id)
         record = await known_run(self._journal, run_id)
         if record.suspended is not None and not decisions and (force or owner_is_gone(record.owner) is True):
             # It may have ended before it handed out the token.
@@ -161,7 +160,7 @@ def _warnings(binding: Binding) -> list[Diagnostic]:
 def _check_caller(context: ExecutionContext, record: RunRecord) -> None:
     """Raises `ResumeTokenError` if somebody else resumes than who began."""
     began = record.started.context
-    other = [name for name in _CALLER if getattr(context, name) != began.get(name)]
+    other = [name for name in CALLER if getattr(context, name) != began.get(name)]
     if other:
         raise ResumeTokenError(
             f"This token belongs to another caller: {', '.join(other)} is not the one that this run began with.",

@@ -17,7 +17,7 @@ from harness.model import Outcome
 from harness.run import Run
 from harness.runtime.runtime import Runtime
 
-__all__ = ["Flights", "Open", "is_gone", "known_run", "taken"]
+__all__ = ["Flights", "Open", "is_gone", "known_run", "run_of", "taken"]
 
 Open = Callable[[bool], AbstractAsyncContextManager[Runtime]]
 """Opens a runtime, or only makes one if no script is going to run."""
@@ -72,6 +72,12 @@ async def known_run(journal: Journal, run_id: str) -> RunRecord:
     return record
 
 
+async def run_of(journal: Journal, some_id: str) -> str:
+    """The id of the run that an execution belongs to; any other id as it is."""
+    known = (each for each in await journal.streams("execution") if each.stream == some_id)
+    return next((each.run for each in known), some_id)
+
+
 def is_gone(record: RunRecord) -> bool:
     """Whether nobody works on a run that has no end. This process knows what it works on itself."""
     who = record.owner
@@ -84,7 +90,13 @@ def taken(record: RunRecord) -> ResumeConflictError:
     if record.finished is not None:
         status, what = record.finished.status, "has come to its end"
     elif record.suspended is not None:
-        status, what = "suspended", "is suspended, and its newest outcome has a token of its own"
+        status, what = (
+            "suspended",
+            (
+                "is suspended, and its newest outcome has a token of its own; where that is lost, recover(…, force=True) and "
+                "`harness resume JOURNAL OUTCOME_ID` give another"
+            ),
+        )
     else:
         status, what = "running", "is being resumed by somebody else"
     return ResumeConflictError(f"{record.run_id} {what}.", details={"outcome_id": record.run_id, "status": status})

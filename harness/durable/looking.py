@@ -32,7 +32,8 @@ class ExecutionEntry:
     place: int
     """Among the executions of its text, from 0."""
     status: str
-    """``running``, ``interrupted`` (its process has ended), ``damaged`` (its record cannot be read), or as in `Execution`."""
+    """``running``, ``interrupted`` (its process has ended), ``damaged`` (its record cannot be read, or its end was cut
+    off), or as in `Execution`."""
     outcome_status: str
     """How the whole text stands: ``running``, ``interrupted``, ``suspended``, ``finished``, ``expired`` or ``damaged``."""
     started_at: float
@@ -49,13 +50,20 @@ def _entry(known: StoredStream, run: StoredStream | None, outcome_status: str, p
         execution_id=known.stream,
         outcome_id=known.run,
         place=known.place,
-        status=outcome_status if known.status == "running" else known.status,
+        status=_status(known, outcome_status),
         outcome_status=outcome_status,
         started_at=known.started_at,
         expires_at=None if run is None else run.expires_at,
         process=process,
         events=known.events,
     )
+
+
+def _status(known: StoredStream, outcome_status: str) -> str:
+    if known.status != "running":
+        return known.status
+    # An execution ends before its outcome does: the events that say how are missing.
+    return "damaged" if outcome_status in ("finished", "expired") else outcome_status
 
 
 class Looking:

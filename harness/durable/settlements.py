@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from harness.approvals.decision import Decision
 from harness.durable.flights import Flights
@@ -18,8 +18,9 @@ __all__ = ["Settlements", "checked", "open_requests"]
 class Settlements:
     """Puts late results on record, from whatever process, and finds them there."""
 
-    def __init__(self, journal: Journal, flights: Flights) -> None:
+    def __init__(self, journal: Journal, flights: Flights, clock: Callable[[], float]) -> None:
         self._journal = journal
+        self._clock = clock
         self._flights = flights
 
     async def settle(self, request_id: str, decision: Decision) -> bool:
@@ -36,6 +37,9 @@ class Settlements:
             raise ResumeConflictError(
                 f"The call of {request_id} has ended already.", details={"request_id": request_id}
             )
+        self._journal.check_signable(events[-1])
+        run_id = str(next(event.data["outcome_id"] for event in events if event.kind == "started"))
+        await self._check_time(run_id, request_id)
         settlement = Settlement(
             request_id=request_id,
             decision="answer" if decision.kind == "answer" else "deny",
@@ -48,8 +52,20 @@ class Settlements:
             raise ResumeConflictError(
                 f"{request_id} was settled before; the first result counts.", details={"request_id": request_id}
             ) from None
-        run_id = next(event.data["outcome_id"] for event in events if event.kind == "started")
-        return self._flights.answer(str(run_id), execution_id, request_id, decision)
+        return self._flights.answer(run_id, execution_id, request_id, decision)
+
+    async def _check_time(self, run_id: str, request_id: str) -> None:
+        """Raises `ResumeConflictError` if nobody would ever hear of a result, since its run can no longer be resumed."""
+        for known in await self._journal.streams("run"):
+            over = known.status in ("finished", "expired") or (
+                known.status == "suspended" and known.expires_at is not None and known.expires_at < self._clock()
+            )
+            if known.stream == run_id and over:
+                raise ResumeConflictError(
+                    f"The result of {request_id} comes too late: {run_id} has ended, or can no longer be resumed "
+                    "(Limits.suspension_time).",
+                    details={"request_id": request_id, "outcome_id": run_id},
+                )
 
     async def of(self, record: RunRecord) -> dict[str, Decision]:
         """What requests have come to while their run was in no process."""

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import anyio
 
-from harness.context import ExecutionContext
+from harness.context import CALLER, ExecutionContext
 from harness.durable.continuing import Continuing
 from harness.durable.flights import Flights, is_gone, known_run
 from harness.errors import IdempotencyKeyError, JournalConflictError, ResumeConflictError, UsageError
@@ -17,7 +17,7 @@ from harness.journal.contracts import ContractShelf
 from harness.journal.machine import library_version
 from harness.journal.owners import AFOOT, owner
 from harness.journal.payloads import RunStarted
-from harness.journal.runs import RunBook, key_hash
+from harness.journal.runs import RunBook, RunRecord, key_hash
 from harness.model import Outcome
 from harness.run import Mode, Run, Settings
 
@@ -60,8 +60,8 @@ class Starting:
     async def run(self, order: Order, settings: Settings) -> Outcome:
         """Run a text and put it on record; with a key that was used for it before, what became of it then.
 
-        Raises `IdempotencyKeyError` for a key that was used for another text, and `JournalError` if nothing can be put on
-        record: then nothing has run.
+        Raises `IdempotencyKeyError` for a key that was used for another text, caller or inputs, and `JournalError` if nothing
+        can be put on record: then nothing has run.
         """
         if order.key is not None:
             stream = await self._journal.find(f"key:{key_hash(order.key)}")
@@ -122,6 +122,13 @@ class Starting:
                     "This idempotency key was used before, for another text. A key belongs to one text; use a new one.",
                     details={"outcome_id": run_id},
                 )
+            others = _others(order.context, record)
+            if others:
+                raise IdempotencyKeyError(
+                    f"This idempotency key was used before, with other values of the context: {', '.join(others)}. A key "
+                    "belongs to one caller and one set of inputs; use a new one.",
+                    details={"fields": [*others]},
+                )
             outcome = record.outcome()
             if outcome is not None and record.suspended is None:
                 return outcome
@@ -140,6 +147,12 @@ class Starting:
             except ResumeConflictError:
                 # Somebody else was quicker to go on with it.
                 continue
+
+
+def _others(context: ExecutionContext, record: RunRecord) -> list[str]:
+    """What of a context is not as the run began with, and makes it another run."""
+    now, began = context.model_dump(mode="json"), record.started.context
+    return [name for name in (*CALLER, "inputs") if now[name] != began.get(name)]
 
 
 def _text_hash(text: str) -> str:

@@ -39,7 +39,7 @@
     │   ├── ResumeTokenError          the token is unknown, expired or was used
     │   ├── ResumeConflictError       somebody else goes on with it, or it has ended
     │   ├── ContractChangedError      a tool is no longer what it was when the execution began
-    │   ├── IdempotencyKeyError       the key was used for another text
+    │   ├── IdempotencyKeyError       the key was used for another text, caller or inputs
     │   └── JournalKeyError           its values are encrypted with another key, or were left out
     ├── WorkerCrashedError            the process that ran the script died or broke the protocol
     └── HarnessInternalError          a defect in the harness

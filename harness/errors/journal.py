@@ -64,12 +64,12 @@ class ContractChangedError(JournalError):
 
 
 class IdempotencyKeyError(JournalError):
-    """An idempotency key was used before, for another text."""
+    """An idempotency key was used before, for another text, by another caller or with other inputs."""
 
     category = ErrorCategory.VALIDATION
 
 
 class JournalKeyError(JournalError):
-    """The values of a journal cannot be had: another key, none, or they were never kept."""
+    """A key is missing or another one, so that values cannot be had or a signed record cannot go on; or no values were kept."""
 
     category = ErrorCategory.PERMISSION

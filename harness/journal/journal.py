@@ -14,7 +14,7 @@ import anyio
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from harness.errors import JournalDamagedError, JournalFullError, UsageError
+from harness.errors import JournalDamagedError, JournalFullError, JournalKeyError, UsageError
 from harness.journal.events import Event, chained, verify_chain
 from harness.journal.payloads import PAYLOADS, Payload
 from harness.journal.sqlite import SqliteStore
@@ -100,7 +100,11 @@ class Journal:
         return EventLog(self, last.stream, last, run=run, patient=patient and not self.durable)
 
     def event(self, stream: str, previous: Event | None, payload: Payload) -> Event:
-        """The event that follows ``previous``. Raises `JournalFullError` for values that are too large."""
+        """The event that follows ``previous``. Raises `JournalFullError` for values that are too large.
+
+        Raises `JournalKeyError` for one without a signature that would follow one with a signature.
+        """
+        self.check_signable(previous)
         public, private = payload.split()
         seq = 1 if previous is None else previous.seq + 1
         values, sealed = self._policy.close(private, _bound_to(stream, seq, payload.kind)) if private else ({}, None)
@@ -121,6 +125,17 @@ class Journal:
                 details={"limit": self._max_value_bytes, "used": size},
             )
         return event
+
+    def check_signable(self, event: Event | None) -> None:
+        """Raises `JournalKeyError` if an event is signed and what is said next could not be: nobody with the key would
+        take it, or anything after it.
+        """
+        if event is not None and event.mac is not None and self._signing_key is None:
+            raise JournalKeyError(
+                f"The record of {event.stream} is signed, and goes on only with its signing key; give the key "
+                "(Harness(signing_key=…), --signing-key).",
+                details={"stream": event.stream},
+            )
 
     async def append(self, events: Sequence[Event]) -> None:
         """Add events; durable when it returns, whoever cancels meanwhile. Raises `JournalError`."""

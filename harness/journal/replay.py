@@ -82,7 +82,8 @@ async def rerun(
     finished = record.finished
     if finished is None:
         raise ReplayDivergenceError(
-            f"The record of {record.execution_id} has no end: it is suspended or was interrupted. Resume it first.",
+            f"The record of {record.execution_id} has no end: it is suspended, was interrupted, or lost its end on the way "
+            "here. Resume or recover it first; replay_until (`harness replay --until`) compares what is there.",
             details={"happened": "no end", "recorded": "no end"},
         )
     if not force:

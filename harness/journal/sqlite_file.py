@@ -126,9 +126,9 @@ def _why_not(path: Path) -> str | None:
     if not os.access(place, os.R_OK if path.exists() else os.W_OK):
         return f"you have no permission on {place}"
     if path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        folder = "" if os.access(path.parent, os.W_OK) else ", and so can its folder"
         return (
-            "it can only be read, and so can its folder"
-            if not os.access(path.parent, os.W_OK)
-            else "it can only be read"
+            f"it can only be read{folder}. To look at it take Journal(SqliteStore(path, read_only=True)), or the commands "
+            "that only look"
         )
     return None

@@ -108,7 +108,13 @@ class Questions:
 
         self._wait(1)
         try:
-            ruling = await self._approvals.ask(request, limits=self._limits, session=self._session, on_ask=on_ask)
+            ruling = await self._approvals.ask(
+                request,
+                limits=self._limits,
+                session=self._session,
+                on_ask=on_ask,
+                lasting=self._can_suspend and question is not None,
+            )
             if ruling is None:
                 decision = await self._parking.wait(entry.call.id, request)
                 assert decision is not None  # noqa: S101 - without a time limit it waits until there is one
