@@ -63,7 +63,7 @@ async def replay_until(
     there.
     """
     seq = len(record.events) if seq is None else seq
-    if not isinstance(seq, int) or not 1 <= seq <= len(record.events):
+    if seq not in range(1, len(record.events) + 1):
         raise UsageError(f"The record of {record.execution_id} has the events 1 to {len(record.events)}, not {seq!r}.")
     if not force:
         check_machine(record.started.machine)
