@@ -67,9 +67,13 @@ class OnRecord(Lifecycle):
         """Give the result of a call whose tool returned `Deferred`, or say why there is none; from any process.
 
         True if the call has it now; False if it will when its outcome is resumed. Raises `UsageError` for a call that is
-        not there, and `ResumeConflictError` for one that has its result.
+        not there, and `ResumeConflictError` for one that has its result, or whose run has ended or expired.
         """
         self._check_process()
+        if not isinstance(deferral_id, str):
+            raise UsageError(
+                f"settle takes the id of a deferred call (context.deferral_id, or that of the request), not {deferral_id!r}."
+            )
         return await self._durable.settlements.settle(deferral_id, given_result(value, error))
 
     async def replay(self, some_id: str, *, force: bool = False) -> Outcome:

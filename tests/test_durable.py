@@ -546,6 +546,19 @@ async def test_a_deferred_result_comes_from_anywhere(ledger, path):
     assert (await harness.replay(done.id)).canonical() == done.canonical()
 
 
+@pytest.mark.requirement("JRN-031")
+async def test_what_is_no_id_or_no_event_is_said(ledger, path):
+    harness = suspending(ledger, path)
+    wrong: Any
+    for wrong in (None, 5):
+        with pytest.raises(UsageError, match=r"settle takes the id of a deferred call \(context.deferral_id"):
+            await harness.settle(wrong, 1)
+    outcome = await harness.run(block("1"))
+    for wrong in (0, 99, "2"):
+        with pytest.raises(UsageError, match=f"has the events 1 to 3, not {wrong!r}"):
+            await harness.replay_until(one(outcome).id, wrong)
+
+
 @pytest.mark.requirement("JRN-065")
 @pytest.mark.parametrize("swept", [True, False])
 async def test_a_result_that_nobody_would_hear_of_is_refused(ledger, path, swept):

@@ -63,8 +63,8 @@ async def replay_until(
     there.
     """
     seq = len(record.events) if seq is None else seq
-    if not 1 <= seq <= len(record.events):
-        raise UsageError(f"The record of {record.execution_id} has the events 1 to {len(record.events)}, not {seq}.")
+    if seq not in range(1, len(record.events) + 1):
+        raise UsageError(f"The record of {record.execution_id} has the events 1 to {len(record.events)}, not {seq!r}.")
     if not force:
         check_machine(record.started.machine)
     payloads = [recorded.payload for recorded in record.events[:seq]]
