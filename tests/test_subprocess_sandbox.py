@@ -175,6 +175,10 @@ def given(value):
 def opened(path, flags=os.O_RDONLY):
     return os.open(path, flags)
 pair = (ctypes.c_long * 4)(1, 0, 1, 0)
+import mmap
+two_pages = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+across = (ctypes.c_long * 4).from_buffer(two_pages, mmap.PAGESIZE - 16)  # where a stack may come to lie, too
+across[:] = [1, 0, 1, 0]
 old = (ctypes.c_long * 2)(1, 1)
 machine = os.uname().machine == "x86_64"
 def on(x86, arm, *arguments):
@@ -269,6 +273,7 @@ async def test_modes_and_times_of_its_own_files_change(tmp_path, monkeypatch):
         [
             *texts,
             "os.chmod('/proc/self/fd/%d' % opened('own'), 0o600)",
+            "on(280, 88, HERE, b'own', across, 0)",
             "os.utime('dangling', (7, 7), follow_symlinks=False)",
             "os.lchown('dangling', os.getuid(), os.getgid())",
             "os.chmod(os.environ['TMPDIR'], 0o711)",

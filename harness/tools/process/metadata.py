@@ -49,14 +49,14 @@ class _Question:
         value = self.arguments[index] & 0xFFFFFFFF
         return int(value - (1 << 32) if value >> 31 else value)
 
-    def memory(self, address: int, size: int) -> bytes:
-        """Up to ``size`` bytes of the caller's memory. Raises ``OSError``."""
+    def memory(self, address: int, size: int, *, text: bool = False) -> bytes:
+        """Up to ``size`` bytes of the caller's memory, of a ``text`` as many pages as it has. Raises ``OSError``."""
         with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as file:
             # Had it ended before, its number might be somebody else's by now.
             fcntl.ioctl(self._listener, _IS_VALID, struct.pack("Q", self.id))
             # Not across the end of a page, behind which there may be nothing.
             found = os.pread(file.fileno(), min(size, 4096 - address % 4096), address)
-            if len(found) < size and b"\0" not in found:
+            if len(found) < size and not (text and b"\0" in found):
                 found += os.pread(file.fileno(), size - len(found), address + len(found))
             return found
 
@@ -65,7 +65,7 @@ class _Question:
         address = self.arguments[index]
         if address == 0:
             return None
-        text, end, _ = self.memory(address, _LONGEST).partition(b"\0")
+        text, end, _ = self.memory(address, _LONGEST, text=True).partition(b"\0")
         if not end:
             raise OSError(errno.ENAMETOOLONG, "")
         return text
